@@ -1,0 +1,1 @@
+"""How rounds are run: the local grid and its workers, the round loop, control, checkpoints."""

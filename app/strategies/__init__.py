@@ -1,0 +1,1 @@
+"""Flower strategies, ours around anybody's: verification, names, adapters, saved state."""

@@ -1,0 +1,1 @@
+"""What runs beside the data: training, signing, and hostile behaviour for tests. May import ``mesh``, ``monitor``, ``shared``."""

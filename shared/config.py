@@ -1,0 +1,336 @@
+"""The settings of a run: the one place where a default is written.
+
+Names are snake_case here and kebab-case everywhere a person or a wire sees them (TOML, command line, Flower's run
+config); ``key_of`` and ``field_of`` are the one conversion. A run stores what it resolved as ``config.toml``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from shared.errors import ConfigError
+
+Scalar = bool | int | float | str
+
+ATTACKS = ("forge", "replay", "nan", "scale", "sign-flip", "label-flip", "shape", "num-examples", "silent")
+ENGINES = ("local", "flower", "ray")
+PARTITIONS = ("dirichlet", "iid", "shard")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+MAX_SEED = 2**32 - 1
+
+
+def key_of(field_name: str) -> str:
+    """Turn a field's name into its key: ``num_rounds`` -> ``num-rounds``."""
+    return field_name.replace("_", "-")
+
+
+def field_of(key: str) -> str:
+    """Turn a key into its field's name: ``num-rounds`` -> ``num_rounds``."""
+    return key.replace("-", "_")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """Everything a run depends on. An empty string or 0 means "off" or "chosen automatically" where it says so."""
+
+    # Data: a built-in name, folder:PATH, npz:PATH, csv:PATH or pkg.mod:attr
+    dataset: str = "mnist-sample"
+    data_dir: str = ""  # where torchvision's data sets lie or are downloaded to; "" is the user's cache folder
+    num_examples: int = 10_000  # synthetic only
+    partition: str = "dirichlet"
+    alpha: float = 0.5  # Dirichlet concentration: smaller is more skewed
+    min_partition_size: int = 1  # examples each client has at the least
+    shards_per_client: int = 2  # shard only
+
+    # Model: a built-in name or pkg.mod:attr
+    model: str = "cnn"
+
+    # Federation
+    num_clients: int = 3
+    num_rounds: int = 5
+    fraction: float = 1.0  # of the clients that train in a round
+    fraction_evaluate: float = 1.0  # of the clients that evaluate in a round; 0 switches client-side evaluation off
+    min_clients: int = 1  # wait for as many before a round starts
+    strategy: str = "fedavg"
+    aggregation: str = ""  # replaces the mean inside the FedAvg family; "" keeps the strategy's own
+    server_learning_rate: float = 0.0  # fedavgm, fedadam, fedyogi, fedadagrad; 0 is the strategy's default
+    server_momentum: float = 0.9  # fedavgm
+    num_malicious: int = 0  # how many hostile updates krum, multikrum and bulyan assume
+
+    # Local training
+    local_epochs: int = 1
+    local_steps: int = 0  # when positive, so many steps a round instead of epochs
+    batch_size: int = 32
+    learning_rate: float = 0.05
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    proximal_mu: float = 0.0  # FedProx's mu; the strategy fedprox uses 0.1 when this is 0
+    device: str = "auto"
+    seed: int = 42
+
+    # Engine
+    engine: str = "local"
+    workers: int = 0  # worker processes of the local engine; 0 is one a core
+    round_timeout_s: float = 600.0  # each phase of a round ends here, whoever is missing
+    resume: str = ""
+
+    # Verification
+    signatures: bool = True
+    min_valid: int = 1  # good updates below which a round keeps the old model
+    max_norm_factor: float = 10.0  # x the cohort's median norm; 0 is off
+    max_client_weight: float = 0.0  # any one client's share of the mean, in (0, 1]; 0 is off
+    key_dir: str = ""  # clients' keys; "" is the user's data folder
+    attack: tuple[str, ...] = ()  # NAME:K makes K clients hostile
+
+    # Output
+    output: str = "runs"
+    web_port: int = 5000
+    no_dashboard: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every range.
+
+        Raises:
+            ConfigError: Names the key, the range and the value.
+        """
+        for check in _CHECKS:
+            check(self)
+
+    def as_flat(self) -> dict[str, Scalar]:
+        """Return kebab-case scalars, as TOML and Flower's run config hold them; lists are joined by commas."""
+        flat: dict[str, Scalar] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            flat[key_of(field.name)] = ",".join(value) if isinstance(value, tuple) else value
+        return flat
+
+    def to_toml(self) -> str:
+        """Write the settings as TOML, one key a line, in the order of this class."""
+        return "".join(f"{key} = {_toml_value(value)}\n" for key, value in self.as_flat().items())
+
+
+def _require(key: str, ok: bool, wanted: str, got: object) -> None:
+    if not ok:
+        raise ConfigError(f"{key} must be {wanted}, got {got!r}")
+
+
+def _number(key: str, minimum: float, *, above: bool = False, maximum: float = math.inf) -> Callable[[RunConfig], None]:
+    """Make a check that ``key`` is finite and within [minimum, maximum], or (minimum, maximum] with ``above``."""
+
+    def check(config: RunConfig) -> None:
+        value = getattr(config, field_of(key))
+        bound = f"above {minimum:g}" if above else f"at least {minimum:g}"
+        wanted = bound if math.isinf(maximum) else f"{bound} and at most {maximum:g}"
+        low = value > minimum if above else value >= minimum
+        _require(key, math.isfinite(value) and low and value <= maximum, wanted, value)
+
+    return check
+
+
+def _one_of(key: str, choices: tuple[str, ...]) -> Callable[[RunConfig], None]:
+    def check(config: RunConfig) -> None:
+        value = getattr(config, field_of(key))
+        _require(key, value in choices, f"one of {', '.join(choices)}", value)
+
+    return check
+
+
+def _non_empty(key: str) -> Callable[[RunConfig], None]:
+    def check(config: RunConfig) -> None:
+        value = getattr(config, field_of(key))
+        _require(key, bool(value.strip()), "a name", value)
+
+    return check
+
+
+def _attacks(config: RunConfig) -> None:
+    hostile = 0
+    for attack in config.attack:
+        name, colon, count = attack.partition(":")
+        wanted = f"NAME:K with NAME one of {', '.join(ATTACKS)} and K a whole number from 1 up"
+        is_count = colon and count.isdecimal() and int(count) >= 1
+        _require("attack", bool(name in ATTACKS and is_count), wanted, attack)
+        hostile += int(count)
+    _require("attack", hostile <= config.num_clients, f"at most num-clients ({config.num_clients}) in all", hostile)
+
+
+def _min_valid(config: RunConfig) -> None:
+    _require("min-valid", config.min_valid <= config.num_clients, "at most num-clients", config.min_valid)
+
+
+_CHECKS: tuple[Callable[[RunConfig], None], ...] = (
+    _non_empty("dataset"),
+    _non_empty("model"),
+    _non_empty("strategy"),
+    _non_empty("output"),
+    _one_of("partition", PARTITIONS),
+    _one_of("optimizer", OPTIMIZERS),
+    _one_of("engine", ENGINES),
+    _one_of("device", DEVICES),
+    _number("alpha", 0, above=True),
+    _number("num-examples", 1),
+    _number("min-partition-size", 1),
+    _number("shards-per-client", 1),
+    _number("num-clients", 1),
+    _number("num-rounds", 1),
+    _number("fraction", 0, above=True, maximum=1),
+    _number("fraction-evaluate", 0, maximum=1),
+    _number("min-clients", 1),
+    _number("server-learning-rate", 0),
+    _number("server-momentum", 0, maximum=1),
+    _number("num-malicious", 0),
+    _number("local-epochs", 1),
+    _number("local-steps", 0),
+    _number("batch-size", 1),
+    _number("learning-rate", 0, above=True),
+    _number("momentum", 0, maximum=1),
+    _number("weight-decay", 0),
+    _number("proximal-mu", 0),
+    _number("seed", 0, maximum=MAX_SEED),
+    _number("workers", 0),
+    _number("round-timeout-s", 0, above=True),
+    _number("min-valid", 1),
+    _min_valid,
+    _number("max-norm-factor", 0),
+    _number("max-client-weight", 0, maximum=1),
+    _number("web-port", 0, maximum=65_535),
+    _attacks,
+)
+
+# What most published runs use; outside it the command warns and does what it is told.
+USUAL_RANGES: Mapping[str, tuple[float, float]] = types.MappingProxyType(
+    {"local-epochs": (1, 10), "batch-size": (16, 128), "learning-rate": (0.001, 0.1), "num-rounds": (1, 100)}
+)
+
+
+def unusual_settings(config: RunConfig) -> list[str]:
+    """Say, one sentence each, which settings lie outside the usual ranges."""
+    return [
+        f"{key} {value:g} is outside the usual range {low:g}-{high:g}"
+        for key, (low, high) in USUAL_RANGES.items()
+        if not low <= (value := getattr(config, field_of(key))) <= high
+    ]
+
+
+def parse_setting(key: str, text: str) -> Scalar | tuple[str, ...]:
+    """Read one setting from text (an environment variable, ``KEY=VALUE``).
+
+    Raises:
+        ConfigError: The key does not exist or the text is not of its type.
+    """
+    kind = _kind_of(key, "setting")
+    if kind is bool:
+        lowered = text.strip().lower()
+        if lowered not in _BOOLEANS:
+            raise ConfigError(f"{key} must be true or false, got {text!r}")
+        return _BOOLEANS[lowered]
+    if kind in (int, float):
+        try:
+            return int(text) if kind is int else float(text)
+        except ValueError:
+            wanted = "a whole number" if kind is int else "a number"
+            raise ConfigError(f"{key} must be {wanted}, got {text!r}") from None
+    return _split(text) if kind is tuple else text
+
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+def from_mapping(values: Mapping[str, object], *, where: str, base: RunConfig | None = None) -> RunConfig:
+    """Apply kebab-case settings over ``base``, or over the defaults.
+
+    Args:
+        values: Keys and values as TOML or Flower's run config give them.
+        where: Where they stand, for the error's sentence.
+        base: What the values are laid over.
+
+    Raises:
+        ConfigError: A key does not exist, or a value is of the wrong type or out of range.
+    """
+    changes: dict[str, typing.Any] = {}
+    for key, value in values.items():
+        kind = _kind_of(key, where)
+        if kind is float and type(value) is int:
+            value = float(value)
+        if kind is tuple:
+            value = _split(value) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+        if type(value) is not kind or (kind is tuple and not all(isinstance(item, str) for item in value)):
+            raise ConfigError(f"{key} in {where} must be {_KIND_NAMES[kind]}, got {value!r}")
+        changes[field_of(key)] = value
+    return replace(base or RunConfig(), **changes)
+
+
+def load_toml(path: Path) -> dict[str, object]:
+    """Read a file of settings: flat, or under ``[run]``.
+
+    Raises:
+        ConfigError: The file cannot be read or is not TOML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigError(f"config file {path} cannot be read: {reason}; give an existing TOML file") from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"config file {path} is not valid TOML: {error}") from error
+    run = values.pop("run", {})
+    return {**values, **run} if isinstance(run, dict) else {**values, "run": run}
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, object]:
+    """Collect ``CONSTELLATION_NUM_ROUNDS=10`` and its like; other names of that prefix are left to others."""
+    prefix = "CONSTELLATION_"
+    found: dict[str, object] = {}
+    for name, text in sorted(environment.items()):
+        key = key_of(name.removeprefix(prefix).lower())
+        if name.startswith(prefix) and field_of(key) in _FIELD_KINDS:
+            found[key] = parse_setting(key, text)
+    return found
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _toml_value(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        escaped = "".join(_TOML_ESCAPES.get(c, c if c.isprintable() else f"\\U{ord(c):08X}") for c in value)
+        return f'"{escaped}"'
+    return repr(value)
+
+
+_TOML_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+_FIELD_KINDS: Mapping[str, type] = types.MappingProxyType(
+    {name: typing.get_origin(hint) or hint for name, hint in typing.get_type_hints(RunConfig).items()}
+)
+_KIND_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", tuple: "a list of texts"}
+
+
+def _kind_of(key: str, where: str) -> type:
+    kind = _FIELD_KINDS.get(field_of(key))
+    if kind is None or key != key_of(key):
+        near = _nearest(key)
+        hint = f"; did you mean {near}?" if near else ""
+        raise ConfigError(f"unknown key {key!r} in {where}{hint}")
+    return kind
+
+
+def _nearest(key: str) -> str:
+    import difflib
+
+    found = difflib.get_close_matches(key_of(key), [key_of(name) for name in _FIELD_KINDS], n=1)
+    return found[0] if found else ""

@@ -1,0 +1,69 @@
+"""The one error tree: every deliberate error says what is wrong, where, and what to do about it.
+
+ConstellationError              the run fails: exit code 1
+├── UsageError                  what the user asked for cannot be done: exit code 2, before anything is written
+│   ├── ConfigError             a setting is out of range, unknown, or contradicts another
+│   ├── DatasetError            a data set cannot be loaded or does not fit the federation
+│   └── PluginError             a "pkg.mod:attr" cannot be imported or is not what the seam needs
+├── KeyStoreError               a key is missing, unreadable, too weak, or readable by others
+├── CheckpointError             a checkpoint is corrupt, or cannot carry the state it would have to
+├── UpdateRejected              one client's reply is refused; the round goes on (``reason`` is stable)
+├── WorkerError                 a worker process cannot be started or kept alive
+└── RunFailed                   the federation cannot go on: no client is left, or the disk is full
+"""
+
+from __future__ import annotations
+
+
+class ConstellationError(Exception):
+    """Base of every deliberate error; its text is one sentence for a person."""
+
+    exit_code = 1
+
+
+class UsageError(ConstellationError):
+    """What was asked for cannot be done as asked."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A setting is out of range, unknown, or contradicts another."""
+
+
+class DatasetError(UsageError):
+    """A data set cannot be loaded, or does not fit the federation."""
+
+
+class PluginError(UsageError):
+    """A ``"pkg.mod:attr"`` cannot be imported or is not what the seam needs."""
+
+
+class KeyStoreError(ConstellationError):
+    """A key is missing, unreadable, too weak, or readable by others."""
+
+
+class CheckpointError(ConstellationError):
+    """A checkpoint is corrupt, or cannot carry the state it would have to."""
+
+
+class UpdateRejected(ConstellationError):
+    """One client's reply is refused.
+
+    Attributes:
+        reason: A stable code from ``shared.reasons.Reason``, for events, reports and tests.
+        detail: What was seen, for a person; never array contents.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class WorkerError(ConstellationError):
+    """A worker process cannot be started or kept alive."""
+
+
+class RunFailed(ConstellationError):
+    """The federation cannot go on."""

@@ -1,0 +1,1 @@
+"""Models by name: ``build(input_shape, num_classes) -> nn.Module``."""

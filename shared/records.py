@@ -1,0 +1,147 @@
+"""Flower's records to and from our arrays and bytes: the only module of ``shared`` that knows Flower.
+
+``BufferArray`` is a Flower ``Array`` that keeps the numpy array and serialises it only when somebody asks for the bytes:
+inside one machine nobody does. ``encode_records`` writes a ``RecordDict`` as length-prefixed msgpack plus raw array
+buffers (no pickle), which is what worker processes and stored client states use.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Mapping
+from typing import cast
+
+import msgpack
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from shared.parameters import AnyArray, Arrays
+
+NUMPY_STYPE = "numpy.ndarray"  # Flower's name for "np.save bytes"
+_ALIGNMENT = 64  # of each array in an encoded buffer: what numpy and SIMD loads like
+_MAX_HEAD_BYTES = 64 * 1024 * 1024  # of the msgpack part: a corrupt length must not allocate the machine
+
+
+class BufferArray(Array):
+    """A Flower ``Array`` over a numpy array, serialised on first use of ``data``.
+
+    The array is shared, not copied, and marked read-only for whoever reads it: FedAvg hands one record to every client.
+    """
+
+    def __init__(self, ndarray: AnyArray) -> None:
+        """Wrap ``ndarray`` without copying it."""
+        view = np.asarray(ndarray).view()
+        view.flags.writeable = False
+        self.__dict__["_ndarray"] = view
+        self.dtype = str(view.dtype)
+        self.shape = tuple(view.shape)
+        self.stype = NUMPY_STYPE
+
+    @property
+    def data(self) -> bytes:  # type: ignore[override]
+        """The array in Flower's own serialisation."""
+        if "_data" not in self.__dict__:
+            buffer = io.BytesIO()
+            np.save(buffer, self.__dict__["_ndarray"], allow_pickle=False)
+            self.__dict__["_data"] = buffer.getvalue()
+        return cast(bytes, self.__dict__["_data"])
+
+    def numpy(self) -> AnyArray:
+        """Return the array itself, read-only."""
+        return cast(AnyArray, self.__dict__["_ndarray"])
+
+
+def to_array_record(arrays: Arrays) -> ArrayRecord:
+    """Wrap named arrays as a Flower record, without copying or serialising them."""
+    record = ArrayRecord()
+    for name, array in arrays.items():
+        record[name] = BufferArray(array)
+    return record
+
+
+def from_array_record(record: Mapping[str, Array]) -> dict[str, AnyArray]:
+    """Decode every array of a record.
+
+    Raises:
+        Exception: numpy refuses hostile bytes with ValueError, EOFError, TokenError and others; a caller at a trust
+            boundary catches them all and refuses the reply.
+    """
+    return {name: array.numpy() for name, array in record.items()}
+
+
+def encode_records(records: RecordDict) -> bytes:
+    """Write a ``RecordDict`` as bytes: every kind of record, every scalar, every dtype, in order."""
+    head: list[tuple[str, str, object]] = []
+    buffers: list[bytes | memoryview] = []
+    for name, record in records.items():
+        if isinstance(record, ArrayRecord):
+            head.append((name, "a", [_array_head(key, array, buffers) for key, array in record.items()]))
+        elif isinstance(record, MetricRecord):
+            head.append((name, "m", list(record.items())))
+        elif isinstance(record, ConfigRecord):
+            head.append((name, "c", list(record.items())))
+        else:
+            raise TypeError(f"a RecordDict cannot hold a {type(record).__name__}")
+    packed = msgpack.packb(head, use_bin_type=True)
+    parts: list[bytes | memoryview] = [struct.pack(">Q", len(packed)), packed]
+    offset = 8 + len(packed)
+    for buffer in buffers:
+        padding = -offset % _ALIGNMENT
+        parts += [bytes(padding), buffer]
+        offset += padding + len(buffer)
+    return b"".join(parts)
+
+
+def decode_records(data: bytes | bytearray | memoryview) -> RecordDict:
+    """Read what ``encode_records`` wrote; arrays are views of ``data``, nothing is copied.
+
+    Raises:
+        ValueError: The bytes are truncated or are not of this form.
+    """
+    view = memoryview(data)
+    if len(view) < 8:
+        raise ValueError("truncated records: no length")
+    (head_bytes,) = struct.unpack(">Q", view[:8])
+    if head_bytes > min(_MAX_HEAD_BYTES, len(view) - 8):
+        raise ValueError("truncated records: the head is longer than the data")
+    head = msgpack.unpackb(view[8 : 8 + head_bytes], raw=False, strict_map_key=False)
+    records = RecordDict()
+    offset = 8 + head_bytes
+    for name, kind, items in head:
+        if kind == "a":
+            record = ArrayRecord()
+            for key, dtype, shape, stype, num_bytes in items:
+                offset += -offset % _ALIGNMENT
+                body = view[offset : offset + num_bytes]
+                if len(body) != num_bytes:
+                    raise ValueError(f"truncated records: array {key!r} is cut short")
+                offset += num_bytes
+                record[key] = _read_array(dtype, tuple(shape), stype, body)
+            records[name] = record
+        elif kind in ("m", "c"):
+            records[name] = (MetricRecord if kind == "m" else ConfigRecord)(dict(items))
+        else:
+            raise ValueError(f"unknown kind of record {kind!r}")
+    return records
+
+
+def _array_head(key: str, array: Array, buffers: list[bytes | memoryview]) -> tuple[object, ...]:
+    if isinstance(array, BufferArray):
+        values = array.numpy()
+        if values.dtype.hasobject:
+            raise TypeError(f"array {key!r} holds Python objects, which are never sent")
+        raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+        buffers.append(raw)
+        return (key, values.dtype.str, values.shape, "", len(raw))
+    buffers.append(array.data)
+    return (key, array.dtype, array.shape, array.stype, len(array.data))
+
+
+def _read_array(dtype: str, shape: tuple[int, ...], stype: str, body: memoryview) -> Array:
+    if stype:
+        return Array(dtype=dtype, shape=shape, stype=stype, data=bytes(body))
+    kind = np.dtype(dtype)
+    if kind.hasobject:
+        raise ValueError("an array of Python objects is never read")
+    return BufferArray(np.frombuffer(body, dtype=kind).reshape(shape))
