@@ -26,7 +26,8 @@ _MAX_HEAD_BYTES = 64 * 1024 * 1024  # of the msgpack part: a corrupt length must
 class BufferArray(Array):
     """A Flower ``Array`` over a numpy array, serialised on first use of ``data``.
 
-    The array is shared, not copied, and marked read-only for whoever reads it: FedAvg hands one record to every client.
+    ``view`` gives the array itself, read-only: FedAvg hands one record to every client. ``numpy`` gives a copy that may
+    be written to, as Flower's own ``Array`` does: apps in the wild train in place on what they receive.
     """
 
     def __init__(self, ndarray: AnyArray) -> None:
@@ -48,6 +49,10 @@ class BufferArray(Array):
         return cast(bytes, self.__dict__["_data"])
 
     def numpy(self) -> AnyArray:
+        """Return a copy of the array."""
+        return self.view().copy()
+
+    def view(self) -> AnyArray:
         """Return the array itself, read-only."""
         return cast(AnyArray, self.__dict__["_ndarray"])
 
@@ -61,13 +66,13 @@ def to_array_record(arrays: Arrays) -> ArrayRecord:
 
 
 def from_array_record(record: Mapping[str, Array]) -> dict[str, AnyArray]:
-    """Decode every array of a record.
+    """Decode every array of a record; those that never left this machine are read-only views.
 
     Raises:
         Exception: numpy refuses hostile bytes with ValueError, EOFError, TokenError and others; a caller at a trust
             boundary catches them all and refuses the reply.
     """
-    return {name: array.numpy() for name, array in record.items()}
+    return {name: array.view() if isinstance(array, BufferArray) else array.numpy() for name, array in record.items()}
 
 
 def encode_records(records: RecordDict) -> bytes:
@@ -128,7 +133,7 @@ def decode_records(data: bytes | bytearray | memoryview) -> RecordDict:
 
 def _array_head(key: str, array: Array, buffers: list[bytes | memoryview]) -> tuple[object, ...]:
     if isinstance(array, BufferArray):
-        values = array.numpy()
+        values = array.view()
         if values.dtype.hasobject:
             raise TypeError(f"array {key!r} holds Python objects, which are never sent")
         raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
