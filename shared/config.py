@@ -259,13 +259,10 @@ def from_mapping(values: Mapping[str, object], *, where: str, base: RunConfig | 
     changes: dict[str, typing.Any] = {}
     for key, value in values.items():
         kind = _kind_of(key, where)
-        if kind is float and type(value) is int:
-            value = float(value)
-        if kind is tuple:
-            value = _split(value) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
-        if type(value) is not kind or (kind is tuple and not all(isinstance(item, str) for item in value)):
+        read = _widened(value, kind)
+        if type(read) is not kind or (isinstance(read, tuple) and not all(isinstance(item, str) for item in read)):
             raise ConfigError(f"{key} in {where} must be {_KIND_NAMES[kind]}, got {value!r}")
-        changes[field_of(key)] = value
+        changes[field_of(key)] = read
     return replace(base or RunConfig(), **changes)
 
 
@@ -297,6 +294,15 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, o
         if name.startswith(prefix) and field_of(key) in _FIELD_KINDS:
             found[key] = parse_setting(key, text)
     return found
+
+
+def _widened(value: object, kind: type) -> object:
+    """Read a whole number where a fraction is wanted, and a list or a comma-separated text where a tuple is."""
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is tuple and isinstance(value, str):
+        return _split(value)
+    return tuple(value) if kind is tuple and isinstance(value, list) else value
 
 
 def _split(text: str) -> tuple[str, ...]:
