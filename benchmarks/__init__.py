@@ -1,0 +1,1 @@
+"""What proves the figures in the documents; each module runs with ``python -m benchmarks.NAME``."""
