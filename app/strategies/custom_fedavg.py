@@ -1,0 +1,90 @@
+"""Federated averaging straight from the buffers, made to be subclassed.
+
+McMahan et al., AISTATS 2017, algorithm 1: the mean of the clients' models, each weighted by its number of examples.
+Everything but the averaging (sampling, checks, metrics) is Flower's own ``FedAvg``.
+
+To change how clients count or how models are combined, override one method::
+
+    class RootWeighted(CustomFedAvgStrategy):
+        def weigh(self, reply):
+            return super().weigh(reply) ** 0.5
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import cast
+
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp.strategy import FedAvg
+
+from shared.parameters import AnyArray, Arrays, weighted_mean
+from shared.records import to_array_record
+
+
+class RecordArrays(Mapping[str, AnyArray]):
+    """The arrays of a Flower record, decoded when they are asked for and not kept.
+
+    Replies of a remote client are serialised: decoding array by array keeps one array a client in memory, not all.
+    """
+
+    def __init__(self, record: ArrayRecord) -> None:
+        """Look at ``record`` without copying it."""
+        self._record = record
+
+    def __getitem__(self, name: str) -> AnyArray:
+        return self._record[name].numpy()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._record)
+
+    def __len__(self) -> int:
+        return len(self._record)
+
+
+def reply_arrays(reply: RecordDict) -> RecordArrays:
+    """Return the arrays of a training reply, which holds exactly one ``ArrayRecord``."""
+    return RecordArrays(next(iter(reply.array_records.values())))
+
+
+def reply_weight(reply: RecordDict, key: str) -> float:
+    """Return the metric ``key`` of a reply, which holds exactly one ``MetricRecord``."""
+    return cast(float, next(iter(reply.metric_records.values()))[key])
+
+
+class CustomFedAvgStrategy(FedAvg):
+    """FedAvg with two places to change: ``weigh`` and ``combine``. Takes the arguments of Flower's ``FedAvg``.
+
+    Unchanged, it gives the values of Flower's FedAvg bit for bit, except that a zero may change its sign and that
+    arrays of whole numbers (a BatchNorm counter) stay whole numbers where Flower's become float64.
+    """
+
+    def weigh(self, reply: RecordDict) -> float:
+        """Say how much a reply counts: its number of examples. At least 0; only the ratios matter."""
+        return reply_weight(reply, self.weighted_by_key)
+
+    def combine(self, server_round: int, models: Sequence[Arrays], weights: Sequence[float]) -> dict[str, AnyArray]:
+        """Make the new global model from the clients' models.
+
+        Args:
+            server_round: From 1.
+            models: One a client, in the order of the replies; same names, shapes and dtypes. Arrays are read-only.
+            weights: As ``weigh`` gave them, in the same order.
+
+        Returns:
+            The new model, with the names, shapes and dtypes of ``models``.
+        """
+        del server_round
+        return weighted_mean(models, weights)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Average the good replies; no good reply gives no model."""
+        valid, _ = self._check_and_log_replies(replies, is_train=True)
+        if not valid:
+            return None, None
+        contents = [message.content for message in valid]
+        weights = [self.weigh(content) for content in contents]
+        model = self.combine(server_round, [reply_arrays(content) for content in contents], weights)
+        return to_array_record(model), self.train_metrics_aggr_fn(contents, self.weighted_by_key)
