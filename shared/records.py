@@ -1,8 +1,8 @@
 """Flower's records to and from our arrays and bytes: the only module of ``shared`` that knows Flower.
 
 ``BufferArray`` is a Flower ``Array`` that keeps the numpy array and serialises it only when somebody asks for the
-bytes: inside one machine nobody does. ``encode_records`` writes a ``RecordDict`` as length-prefixed msgpack plus raw array
-buffers (no pickle), which is what worker processes and stored client states use.
+bytes: inside one machine nobody does. ``encode_records`` writes a ``RecordDict`` as length-prefixed msgpack plus raw
+array buffers (no pickle), which is what worker processes and stored client states use.
 """
 
 from __future__ import annotations

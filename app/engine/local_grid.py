@@ -1,0 +1,263 @@
+"""Flower's public ``Grid`` on this machine: persistent workers run the same ClientApp and mods as a deployment.
+
+Memory grows with the workers and the cohort, not with the registered clients: a client is a number until it is asked,
+its node config is computed then, and only a client that keeps ``context.state`` leaves a trace (its encoded records).
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgpack
+from flwr.app import ArrayRecord, Error, Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+
+from app.engine import flwr_compat
+from app.engine.client_handler import CALL, MESSAGE
+from app.engine.worker_pool import Blob, Outcome, Task, WorkerPool
+from shared.errors import WorkerError
+from shared.records import decode_records, encode_records
+
+NodeConfig = Mapping[str, bool | int | float | str]
+
+_FIRST_NODE_ID = 1_000_003  # a node id is not a partition id: nobody may rely on it
+_MIN_SHARED_BYTES = 32 * 1024  # smaller array records travel inside their message
+_WAIT_STEP_S = 0.5  # how often a wait without a deadline looks around
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nodes:
+    """The registered clients of a simulation."""
+
+    count: int
+    config_of: Callable[[int], NodeConfig]  # of the client with this index, from 0
+    cost_of: Callable[[int], float] = lambda _: 0.0  # relative training time: the dearest start first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyTiming:
+    """What the engine knows of a reply beside its content."""
+
+    compute_seconds: float
+    num_bytes: int
+
+
+class LocalGrid(Grid):
+    """Sends messages to ClientApps in worker processes of this machine; a context manager."""
+
+    def __init__(self, pool: WorkerPool, nodes: Nodes, *, run_id: int = 1) -> None:
+        self._pool = pool
+        self._nodes = nodes
+        self._run = flwr_compat.empty_run(run_id)
+        flwr_compat.identify_process(run_id, flwr_compat.SERVER_NODE_ID)
+        self._ids = itertools.count(1)
+        self._open: dict[str, Message] = {}  # message id -> request
+        self._replies: dict[str, Message] = {}  # message id -> reply, not yet pulled
+        self._calls: dict[str, Outcome | None] = {}
+        self._timings: dict[str, ReplyTiming] = {}
+        self._states: dict[int, bytes] = {}  # node id -> encoded context.state, only where there is one
+        self._changed_states: set[int] = set()
+        self._shared: list[tuple[ArrayRecord, Blob]] = []
+
+    def __enter__(self) -> LocalGrid:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers at once."""
+        self._pool.close()
+
+    # Flower's Grid
+
+    def set_run(self, run: Run) -> None:
+        """Take the run that messages belong to."""
+        self._run = run
+        flwr_compat.identify_process(run.run_id, flwr_compat.SERVER_NODE_ID)
+
+    @property
+    def run(self) -> Run:
+        """The run that messages belong to."""
+        return self._run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """Make a message; ``Message(...)`` does the same."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> list[int]:
+        """Return every registered node, in a fixed order."""
+        return list(range(_FIRST_NODE_ID, _FIRST_NODE_ID + self._nodes.count))
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """Queue messages; a node that is not registered answers with an error at once."""
+        tasks: list[Task] = []
+        ids: list[str] = []
+        for message in messages:
+            message_id = f"{self._run.run_id}-{next(self._ids)}"
+            flwr_compat.assign_message_id(message, message_id)
+            ids.append(message_id)
+            index = self.index_of(message.metadata.dst_node_id)
+            if 0 <= index < self._nodes.count:
+                self._open[message_id] = message
+                tasks.append(self._task(message_id, message, index))
+            else:
+                reason = f"node {message.metadata.dst_node_id} is not registered"
+                self._replies[message_id] = Message(Error(flwr_compat.NODE_UNAVAILABLE, reason), reply_to=message)
+        self._pool.submit(tasks)
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """Return those replies that are there, each once, without waiting."""
+        self._collect(0.0)
+        return [self._replies.pop(message_id) for message_id in message_ids if message_id in self._replies]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        """Send messages and wait for the replies; those that are missing after ``timeout`` seconds are cancelled."""
+        waiting = dict.fromkeys(self.push_messages(messages))
+        deadline = None if timeout is None else time.monotonic() + timeout
+        replies: list[Message] = []
+        while waiting:
+            left = _WAIT_STEP_S if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                self.cancel(waiting)
+                break
+            found = self.wait_messages(waiting, min(left, _WAIT_STEP_S))
+            for reply in found:
+                waiting.pop(reply.metadata.reply_to_message_id)
+            replies += found
+        return replies
+
+    # Beyond Flower's Grid: what the round loop uses where it is offered
+
+    def wait_messages(self, message_ids: Iterable[str], timeout_s: float) -> list[Message]:
+        """Return those replies that are there, waiting up to ``timeout_s`` for the first."""
+        wanted = list(message_ids)
+        if not any(message_id in self._replies for message_id in wanted):
+            self._collect(timeout_s)
+        return [self._replies.pop(message_id) for message_id in wanted if message_id in self._replies]
+
+    def cancel(self, message_ids: Iterable[str]) -> None:
+        """Forget messages: those that wait are dropped, the answers of those that run are thrown away."""
+        forgotten = list(message_ids)
+        self._pool.cancel(forgotten)
+        for message_id in forgotten:
+            self._open.pop(message_id, None)
+            self._replies.pop(message_id, None)
+            self._timings.pop(message_id, None)
+
+    def timing_of(self, reply: Message) -> ReplyTiming | None:
+        """Return what the engine measured for a reply; once."""
+        return self._timings.pop(reply.metadata.reply_to_message_id, None)
+
+    def index_of(self, node_id: int) -> int:
+        """Return the index of a registered node, or a number out of range."""
+        return node_id - _FIRST_NODE_ID
+
+    def call_workers(self, name: str, arguments: Sequence[bytes], payload: RecordDict) -> list[bytes]:
+        """Run a named function of the workers on each of ``arguments``, all with the same payload.
+
+        Raises:
+            WorkerError: The function raised, or its worker died.
+        """
+        blob = Blob(encode_records(payload))
+        tickets = [f"call-{next(self._ids)}" for _ in arguments]
+        self._calls.update(dict.fromkeys(tickets))
+        self._pool.submit(
+            [
+                Task(ticket=ticket, kind=CALL, head=msgpack.packb((name, argument)), blobs=(blob,))
+                for ticket, argument in zip(tickets, arguments, strict=True)
+            ]
+        )
+        while any(self._calls[ticket] is None for ticket in tickets):
+            self._collect(_WAIT_STEP_S)
+        return [_call_result(name, self._calls.pop(ticket)) for ticket in tickets]
+
+    # Client states, for checkpoints
+
+    def take_changed_states(self) -> dict[int, bytes]:
+        """Return the encoded states that changed since the last call, by node index."""
+        changed = {self.index_of(node_id): self._states[node_id] for node_id in sorted(self._changed_states)}
+        self._changed_states.clear()
+        return changed
+
+    def restore_states(self, states: Mapping[int, bytes]) -> None:
+        """Put the states of a checkpoint in place, by node index."""
+        self._states = {_FIRST_NODE_ID + index: state for index, state in states.items()}
+        self._changed_states.clear()
+
+    def _task(self, message_id: str, message: Message, index: int) -> Task:
+        own = RecordDict()
+        names: list[tuple[str, int]] = []
+        blobs: list[Blob] = []
+        for name, record in message.content.items():
+            if isinstance(record, ArrayRecord) and _num_bytes(record) >= _MIN_SHARED_BYTES:
+                names.append((name, len(blobs)))
+                blobs.append(self._share(record))
+            else:
+                names.append((name, -1))
+                own[name] = record
+        state = self._states.get(message.metadata.dst_node_id, b"")
+        fields = flwr_compat.metadata_fields(message)
+        config = dict(self._nodes.config_of(index))
+        head = msgpack.packb((fields, config, names, encode_records(own), state))
+        return Task(ticket=message_id, kind=MESSAGE, head=head, blobs=blobs, cost=self._nodes.cost_of(index))
+
+    def _share(self, record: ArrayRecord) -> Blob:
+        """Encode a record once for all the messages of a cohort that carry it.
+
+        Compared by the identity of its arrays: strategies make a new record around the same arrays for each client.
+        """
+        for known, blob in self._shared:
+            if known.keys() == record.keys() and all(known[key] is array for key, array in record.items()):
+                return blob
+        keep = ArrayRecord()
+        for key, array in record.items():
+            keep[key] = array
+        blob = Blob(encode_records(RecordDict({"": keep})))
+        self._shared = [*self._shared[-1:], (keep, blob)]
+        return blob
+
+    def _collect(self, timeout_s: float) -> None:
+        for outcome in self._pool.wait(timeout_s):
+            if outcome.ticket in self._calls:
+                self._calls[outcome.ticket] = outcome
+            elif (request := self._open.pop(outcome.ticket, None)) is not None:
+                self._replies[outcome.ticket] = self._reply(request, outcome)
+
+    def _reply(self, request: Message, outcome: Outcome) -> Message:
+        if outcome.error is not None:
+            code = flwr_compat.CLIENT_APP_CRASHED if outcome.is_crash else flwr_compat.CLIENT_APP_RAISED
+            return Message(Error(code, outcome.error), reply_to=request)
+        head, content, state = outcome.parts
+        code, reason = msgpack.unpackb(head)
+        if len(state):
+            node_id = request.metadata.dst_node_id
+            self._states[node_id] = bytes(state)
+            self._changed_states.add(node_id)
+        self._timings[outcome.ticket] = ReplyTiming(compute_seconds=outcome.seconds, num_bytes=len(content))
+        if code:
+            return Message(Error(code, reason), reply_to=request)
+        return Message(decode_records(content), reply_to=request)
+
+
+def _num_bytes(record: ArrayRecord) -> int:
+    total = 0
+    for array in record.values():
+        size = 8
+        for extent in array.shape:
+            size *= extent
+        total += size
+    return total
+
+
+def _call_result(name: str, outcome: Outcome | None) -> bytes:
+    if outcome is None or outcome.error is not None:
+        raise WorkerError(f"{name} failed in a worker: {outcome.error if outcome else 'no answer'}")
+    return bytes(outcome.parts[0])
