@@ -14,6 +14,7 @@ os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 
 ALLOWED_SKIPS = Path(__file__).parent / "allowed_skips.txt"
 _SKIPPED = pytest.StashKey[list[tuple[str, str]]]()
+_ALLOWED = pytest.StashKey[list[tuple[str, str]]]()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -35,8 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin with no skips seen."""
+    """Begin with no skips seen, and with a list of allowed ones that can be read."""
     config.stash[_SKIPPED] = []
+    config.stash[_ALLOWED] = allowed_skips(ALLOWED_SKIPS.read_text(encoding="utf-8"))
     config.pluginmanager.register(_SkipRecorder(config), "constellation-skips")
 
 
@@ -70,14 +72,14 @@ def allowed_skips(text: str) -> list[tuple[str, str]]:
     """Read ``NODE ID | reason`` lines.
 
     Raises:
-        ValueError: A line has no reason.
+        pytest.UsageError: A line has no reason.
     """
     allowed = []
     for line in text.splitlines():
         if line.strip() and not line.startswith("#"):
             node_id, _, reason = (part.strip() for part in line.partition(" | "))
             if not node_id or not reason:
-                raise ValueError(f"allowed_skips.txt: {line!r} is not 'NODE ID | reason'")
+                raise pytest.UsageError(f"allowed_skips.txt: {line!r} is not 'NODE ID | reason'")
             allowed.append((node_id, reason))
     return allowed
 
@@ -94,7 +96,7 @@ def unlisted_skips(skipped: list[tuple[str, str]], allowed: list[tuple[str, str]
 def _offenders(config: pytest.Config) -> list[tuple[str, str]]:
     if not config.getoption("strict_skips") or hasattr(config, "workerinput"):
         return []
-    return unlisted_skips(config.stash[_SKIPPED], allowed_skips(ALLOWED_SKIPS.read_text(encoding="utf-8")))
+    return unlisted_skips(config.stash[_SKIPPED], config.stash[_ALLOWED])
 
 
 @pytest.hookimpl(tryfirst=True)
