@@ -137,3 +137,10 @@ def test_makefile_names_levels_that_exist() -> None:
     answer = subprocess.run(command, check=False, capture_output=True, text=True)
     assert answer.returncode == 2
     assert answer.stderr.strip().endswith("|".join(levels))
+
+
+def test_editable_install_holds_nothing_but_links(tmp_path: Path) -> None:
+    """A ``constellation`` folder of presets in site-packages would be imported in place of the package."""
+    (built,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["editable"])
+    tops = {name.split("/")[0] for name in zipfile.ZipFile(built).namelist()}
+    assert {top for top in tops if not top.startswith("_editable_impl_")} == {"constellation_fl-0.1.0.dist-info"}
