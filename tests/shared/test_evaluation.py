@@ -4,7 +4,7 @@ import random
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -31,6 +31,7 @@ def test_last_smaller_batch_counts_by_its_examples():
     assert (metrics.num_correct, metrics.num_examples) == (4, 5)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 99), unique=True, max_size=5), st.integers(0, 2**16))
 def test_shards_add_up_to_the_whole_in_any_order(cuts, seed):
     generator = torch.Generator().manual_seed(seed)

@@ -1,0 +1,143 @@
+"""The Flower ClientApp: unpacks a message, lets the runtime train or evaluate, packs the reply.
+
+``app`` is what ``flwr run`` loads on a stock SuperNode; simulations build theirs with ``build_client_app`` around a
+runtime whose data is already in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import Mod
+
+from client.runtime import OVERRIDES, ClientRuntime
+from shared.config import Scalar, from_mapping
+from shared.datasets.federated import federate
+from shared.errors import ConfigError
+from shared.records import from_array_record, to_array_record
+
+ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"  # names of the records on the wire
+RuntimeOf = Callable[[Context], ClientRuntime]
+
+
+def build_client_app(runtime: ClientRuntime, mods: Sequence[Mod] = ()) -> ClientApp:
+    """Build a ClientApp around a runtime; ``mods`` stand outermost first, as Flower's do."""
+    return _build(lambda _: runtime, mods)
+
+
+def _build(runtime_of: RuntimeOf, mods: Sequence[Mod]) -> ClientApp:
+    app = ClientApp(mods=list(mods))
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        return train_reply(message, context, runtime_of(context))
+
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        return evaluate_reply(message, context, runtime_of(context))
+
+    return app
+
+
+def train_reply(message: Message, context: Context, runtime: ClientRuntime) -> Message:
+    """Train the model of a message and answer with the client's whole model and its metrics.
+
+    Raises:
+        ConfigError: The message lacks its arrays, or they or its settings are not what the client can use.
+    """
+    config = _config_of(message)
+    arrays, result = runtime.train(
+        from_array_record(_arrays_of(message)),
+        partition_id=partition_of(context),
+        server_round=_round_of(config),
+        overrides={
+            key: value
+            for key, value in config.items()
+            if key in OVERRIDES and isinstance(value, bool | int | float | str)
+        },
+    )
+    metrics = MetricRecord({"num-examples": result.num_examples, "loss": result.loss, "accuracy": result.accuracy})
+    return Message(RecordDict({ARRAYS: to_array_record(arrays), METRICS: metrics}), reply_to=message)
+
+
+def evaluate_reply(message: Message, context: Context, runtime: ClientRuntime) -> Message:
+    """Evaluate the model of a message on the client's own test data.
+
+    A client without test data answers with ``num-examples`` 0 and a loss and accuracy of 0: the keys are those of
+    everybody's reply, and a mean weighted by examples leaves it out.
+
+    Raises:
+        ConfigError: The message lacks its arrays, or they are not this model's.
+    """
+    metrics = runtime.evaluate(from_array_record(_arrays_of(message)), partition_id=partition_of(context))
+    has_examples = metrics.num_examples > 0
+    record = MetricRecord(
+        {
+            "num-examples": metrics.num_examples,
+            "loss": metrics.loss if has_examples else 0.0,
+            "accuracy": metrics.accuracy if has_examples else 0.0,
+        }
+    )
+    return Message(RecordDict({METRICS: record}), reply_to=message)
+
+
+def partition_of(context: Context) -> int:
+    """Read which partition of the data this client has.
+
+    Raises:
+        ConfigError: The node's config does not say so.
+    """
+    partition_id = context.node_config.get("partition-id")
+    if type(partition_id) is not int:
+        raise ConfigError(
+            f"partition-id in the node's config must be a whole number, got {partition_id!r}; "
+            "start the SuperNode with --node-config 'partition-id=0 num-partitions=2'"
+        )
+    return partition_id
+
+
+def runtime_from_context() -> RuntimeOf:
+    """Return a function that builds the runtime a context describes, and keeps the last one.
+
+    On a stock SuperNode nothing is in memory yet: the settings are the run's, the number of clients is the node's.
+    """
+    kept: dict[tuple[tuple[str, Scalar], ...], ClientRuntime] = {}
+
+    def runtime_of(context: Context) -> ClientRuntime:
+        key = (*sorted(context.run_config.items()), ("num-partitions", context.node_config.get("num-partitions", 0)))
+        if key not in kept:
+            config = from_mapping(context.run_config, where="the run's config")
+            num_partitions = context.node_config.get("num-partitions", config.num_clients)
+            if type(num_partitions) is not int:
+                raise ConfigError(f"num-partitions in the node's config must be a whole number, got {num_partitions!r}")
+            config = replace(config, num_clients=num_partitions)
+            kept.clear()  # one run at a time is in memory
+            kept[key] = ClientRuntime(config, federate(config))
+        return kept[key]
+
+    return runtime_of
+
+
+def _arrays_of(message: Message) -> ArrayRecord:
+    record = message.content.get(ARRAYS)
+    if not isinstance(record, ArrayRecord):
+        raise ConfigError(f"the server's message has no array record {ARRAYS!r}; it holds {', '.join(message.content)}")
+    return record
+
+
+def _config_of(message: Message) -> ConfigRecord:
+    record = message.content.get(CONFIG)
+    return record if isinstance(record, ConfigRecord) else ConfigRecord()
+
+
+def _round_of(config: ConfigRecord) -> int:
+    server_round = config.get("server-round", 0)
+    if type(server_round) is not int or server_round < 0:
+        raise ConfigError(f"server-round in the server's config must be a whole number from 0 up, got {server_round!r}")
+    return server_round
+
+
+app = _build(runtime_from_context(), ())

@@ -1,0 +1,107 @@
+"""SGD, Adam and AdamW as plain updates of lists of tensors.
+
+``torch.optim`` would do the same, but its first use imports ``torch._dynamo``: over a second and about 170 MB, in each
+worker process. State lives for one round of one client, so a result never depends on what a process did before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from shared.errors import ConfigError
+
+ADAM_BETAS = (0.9, 0.999)  # Kingma and Ba, ICLR 2015, algorithm 1; torch.optim's defaults too
+ADAM_EPSILON = 1e-8
+
+
+class Optimizer(Protocol):
+    """Changes parameters in place by their gradients."""
+
+    def step(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
+        """Take one step. The lists are the same tensors, in the same order, at each call; gradients may be changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerSettings:
+    """Which optimizer, and its constants."""
+
+    name: str
+    learning_rate: float
+    momentum: float = 0.0  # sgd only
+    weight_decay: float = 0.0  # L2 in the gradient for sgd and adam, decoupled for adamw
+
+
+class Sgd:
+    """Stochastic gradient descent with momentum: v <- m v + g; w <- w - lr v."""
+
+    def __init__(self, settings: OptimizerSettings) -> None:
+        """Start without velocity."""
+        self._settings = settings
+        self._velocity: list[Tensor] | None = None
+
+    def step(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
+        """Take one step."""
+        _add_weight_decay(parameters, gradients, self._settings.weight_decay)
+        direction = gradients
+        if self._settings.momentum:
+            if self._velocity is None:  # the first velocity is the gradient itself, as in torch.optim
+                self._velocity = [gradient.clone() for gradient in gradients]
+            else:
+                torch._foreach_mul_(self._velocity, self._settings.momentum)
+                torch._foreach_add_(self._velocity, gradients)
+            direction = self._velocity
+        torch._foreach_add_(parameters, direction, alpha=-self._settings.learning_rate)
+
+
+class Adam:
+    """Adam (Kingma and Ba, ICLR 2015, algorithm 1) or, decoupled, AdamW (Loshchilov and Hutter, ICLR 2019)."""
+
+    def __init__(self, settings: OptimizerSettings, *, decoupled: bool) -> None:
+        """Start without moments."""
+        self._settings = settings
+        self._decoupled = decoupled
+        self._num_steps = 0
+        self._first: list[Tensor] = []
+        self._second: list[Tensor] = []
+
+    def step(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
+        """Take one step."""
+        learning_rate, decay = self._settings.learning_rate, self._settings.weight_decay
+        if self._decoupled and decay:
+            torch._foreach_mul_(parameters, 1 - learning_rate * decay)
+        elif decay:
+            _add_weight_decay(parameters, gradients, decay)
+        if not self._first:
+            self._first = [torch.zeros_like(gradient) for gradient in gradients]
+            self._second = [torch.zeros_like(gradient) for gradient in gradients]
+        self._num_steps += 1
+        beta1, beta2 = ADAM_BETAS
+        torch._foreach_lerp_(self._first, gradients, 1 - beta1)
+        torch._foreach_mul_(self._second, beta2)
+        torch._foreach_addcmul_(self._second, gradients, gradients, 1 - beta2)
+        scale = torch._foreach_sqrt(self._second)
+        torch._foreach_div_(scale, (1 - beta2**self._num_steps) ** 0.5)
+        torch._foreach_add_(scale, ADAM_EPSILON)
+        torch._foreach_addcdiv_(parameters, self._first, scale, -learning_rate / (1 - beta1**self._num_steps))
+
+
+def make_optimizer(settings: OptimizerSettings) -> Optimizer:
+    """Make a fresh optimizer for one round of one client.
+
+    Raises:
+        ConfigError: There is no optimizer of that name.
+    """
+    if settings.name == "sgd":
+        return Sgd(settings)
+    if settings.name in ("adam", "adamw"):
+        return Adam(settings, decoupled=settings.name == "adamw")
+    raise ConfigError(f"optimizer must be one of sgd, adam, adamw, got {settings.name!r}")
+
+
+def _add_weight_decay(parameters: list[Tensor], gradients: list[Tensor], weight_decay: float) -> None:
+    if weight_decay:
+        torch._foreach_add_(gradients, parameters, alpha=weight_decay)

@@ -1,0 +1,90 @@
+"""What a client's process keeps between messages: one resident model, and the data of the last few clients."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import numpy as np
+
+from client.trainer import TrainResult, settings_of, train
+from shared.config import RunConfig, Scalar, from_mapping
+from shared.datasets.client_data import ClientData
+from shared.datasets.federated import FederatedData
+from shared.evaluation import EVALUATION_BATCH_SIZE, Metrics, evaluate
+from shared.models.catalog import build_model
+from shared.models.device import choose_device
+from shared.models.resident import ResidentModel
+from shared.parameters import AnyArray, Arrays
+
+OVERRIDES = frozenset({"learning-rate", "local-epochs", "local-steps", "proximal-mu"})
+_TRAINING_STREAM = 1  # the run's seed feeds several generators; each has its number
+_KEPT_CLIENTS = 8  # whose data stays built: a cohort of a few silos keeps theirs from round to round
+
+
+class ClientRuntime:
+    """Trains and evaluates any client of a federation, one at a time.
+
+    What it computes depends on its arguments and the settings alone, never on what it computed before.
+    """
+
+    def __init__(self, config: RunConfig, data: FederatedData) -> None:
+        """Keep the settings; the model is built at the first message, in the process that needs it."""
+        self.config = config
+        self.data = data
+        self._model: ResidentModel | None = None
+        self._clients: OrderedDict[int, ClientData] = OrderedDict()
+
+    @property
+    def model(self) -> ResidentModel:
+        """The resident model."""
+        if self._model is None:
+            module = build_model(self.config.model, self.data.input_shape, self.data.num_classes, self.config.seed)
+            self._model = ResidentModel(module, choose_device(self.config.device))
+        return self._model
+
+    def train(
+        self, arrays: Arrays, *, partition_id: int, server_round: int, overrides: Mapping[str, Scalar] | None = None
+    ) -> tuple[dict[str, AnyArray], TrainResult]:
+        """Train the global model on one client's data.
+
+        Args:
+            arrays: The global model; not changed.
+            partition_id: Whose data, from 0.
+            server_round: From 1; with the seed and the partition it decides all that is random.
+            overrides: Settings of this round by their keys, a subset of ``OVERRIDES``.
+
+        Returns:
+            The client's whole model, in arrays of its own, and what training came to.
+
+        Raises:
+            ConfigError: The arrays are not the model's, or an override is out of range.
+        """
+        data = self.client(partition_id)
+        settings = settings_of(self._overridden(overrides or {}))
+        self.model.load(arrays)
+        rng = np.random.default_rng([self.config.seed, _TRAINING_STREAM, server_round, partition_id])
+        result = train(self.model.module, data, settings, rng)
+        return self.model.snapshot(), result
+
+    def evaluate(self, arrays: Arrays, *, partition_id: int) -> Metrics:
+        """Evaluate the global model on one client's own test data; without any, ``num_examples`` is 0."""
+        data = self.client(partition_id)
+        self.model.load(arrays)
+        return evaluate(self.model.module, data.test_batches(EVALUATION_BATCH_SIZE))
+
+    def client(self, partition_id: int) -> ClientData:
+        """Build a client's data, or take it from the last few.
+
+        Raises:
+            DatasetError: There is no such partition.
+        """
+        if partition_id not in self._clients:
+            self._clients[partition_id] = self.data.client(partition_id)
+            if len(self._clients) > _KEPT_CLIENTS:
+                self._clients.popitem(last=False)
+        self._clients.move_to_end(partition_id)
+        return self._clients[partition_id]
+
+    def _overridden(self, overrides: Mapping[str, Scalar]) -> RunConfig:
+        return from_mapping(overrides, where="the server's config", base=self.config) if overrides else self.config

@@ -1,0 +1,129 @@
+"""Local training in plain PyTorch: batches, loss, backward, step. Knows nothing of Flower or of federations.
+
+FedProx (Li et al., MLSys 2020, eq. 2) adds mu/2 ||w - w_global||^2 to the local objective; its gradient
+mu (w - w_global) is added to the batch's gradient, and the reported loss is that of the task alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from client.optimizers import OptimizerSettings, make_optimizer
+from shared.config import RunConfig
+from shared.datasets.client_data import ClientData
+from shared.errors import DatasetError
+from shared.evaluation import device_of, sum_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """How a client trains in one round."""
+
+    optimizer: OptimizerSettings
+    batch_size: int
+    local_epochs: int = 1
+    local_steps: int = 0  # when positive, so many steps instead of epochs; they go round the data as often as needed
+    proximal_mu: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainResult:
+    """What one round of one client came to."""
+
+    num_examples: int  # the client's training examples, whatever the number of steps: its weight in the mean
+    num_steps: int
+    loss: float  # mean cross-entropy of an example over all steps, each taken before its step; may be NaN
+    accuracy: float  # the same for the share of right answers
+
+
+def settings_of(config: RunConfig) -> TrainSettings:
+    """Pick what training needs out of a run's settings."""
+    optimizer = OptimizerSettings(
+        name=config.optimizer,
+        learning_rate=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+    return TrainSettings(
+        optimizer=optimizer,
+        batch_size=config.batch_size,
+        local_epochs=config.local_epochs,
+        local_steps=config.local_steps,
+        proximal_mu=config.proximal_mu,
+    )
+
+
+def train(model: nn.Module, data: ClientData, settings: TrainSettings, rng: np.random.Generator) -> TrainResult:
+    """Train a model in place.
+
+    A loss that is not finite does not stop the training: the result says what it is, and the server refuses the update.
+
+    Args:
+        model: Gives logits of shape (batch, num_classes). Its gradients are None afterwards.
+        data: The client's own.
+        settings: How to train.
+        rng: Shuffles the epochs and seeds torch (dropout); the result depends on nothing else that is random.
+
+    Raises:
+        DatasetError: The client has no training examples.
+    """
+    torch.manual_seed(int(rng.integers(2**63)))
+    device = device_of(model)
+    parameters: list[Tensor] = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    start = [parameter.detach().clone() for parameter in parameters] if settings.proximal_mu else []
+    optimizer = make_optimizer(settings.optimizer)
+    progress = _Progress()
+    model.train()
+    for inputs, labels in _batches(data, settings, rng):
+        targets = labels.to(device)
+        logits = model(inputs.to(device))
+        loss = F.cross_entropy(logits, targets)
+        gradients = list(torch.autograd.grad(loss, parameters, materialize_grads=True))
+        with torch.no_grad():
+            if start:
+                torch._foreach_add_(gradients, torch._foreach_sub(parameters, start), alpha=settings.proximal_mu)
+            optimizer.step(parameters, gradients)
+        progress.add(loss.detach(), logits.detach(), targets)
+    return progress.result(data.num_examples)
+
+
+def _batches(data: ClientData, settings: TrainSettings, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Go through the epochs, each shuffled anew, or round and round until the steps are done."""
+    if data.num_examples < 1:
+        raise DatasetError("a client without training examples cannot train; use fewer clients or another partition")
+    rounds = itertools.repeat(0) if settings.local_steps else range(settings.local_epochs)
+    stream = itertools.chain.from_iterable(data.train_batches(settings.batch_size, rng) for _ in rounds)
+    return itertools.islice(stream, settings.local_steps or None)
+
+
+class _Progress:
+    """Adds up losses and right answers as tensors: reading a number at each step would wait for a GPU."""
+
+    def __init__(self) -> None:
+        self._losses: list[Tensor] = []
+        self._corrects: list[Tensor] = []
+        self._counts: list[int] = []
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        self._losses.append(loss)
+        self._corrects.append((logits.argmax(1) == labels).sum())
+        self._counts.append(len(labels))
+
+    def result(self, num_examples: int) -> TrainResult:
+        losses = torch.stack(self._losses).tolist()
+        seen = sum(self._counts)
+        loss_sum = sum_of([loss * count for loss, count in zip(losses, self._counts, strict=True)])
+        num_correct = int(torch.stack(self._corrects).sum())
+        return TrainResult(
+            num_examples=num_examples,
+            num_steps=len(losses),
+            loss=loss_sum / seen,
+            accuracy=num_correct / seen,
+        )
