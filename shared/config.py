@@ -81,7 +81,7 @@ class RunConfig:
     engine: str = "local"
     workers: int = 0  # worker processes of the local engine; 0 is one a core
     round_timeout_s: float = 600.0  # each phase of a round ends here, whoever is missing
-    resume: str = ""
+    quorum: float = 1.0  # a phase ends once this share of its clients gave a good answer
 
     # Verification
     signatures: bool = True
@@ -198,6 +198,7 @@ _CHECKS: tuple[Callable[[RunConfig], None], ...] = (
     _number("seed", 0, maximum=MAX_SEED),
     _number("workers", 0),
     _number("round-timeout-s", 0, above=True),
+    _number("quorum", 0, above=True, maximum=1),
     _number("min-valid", 1),
     _min_valid,
     _number("max-norm-factor", 0),

@@ -12,7 +12,7 @@ import pytest
 from app.engine.frames import receive_frame, send_frame
 from app.engine.worker import Handler
 from app.engine.worker_pool import Blob, Outcome, Task, WorkerPool
-from app.engine.zygote import SpawnTarget, Spawner, Zygote
+from app.engine.zygote import Spawner, SpawnTarget, Zygote
 from shared.errors import WorkerError
 
 LIMIT_S = 60.0  # of a wait that must end; never reached when all is well
@@ -107,8 +107,7 @@ def test_a_handler_that_cannot_be_made_ends_the_wait_with_a_sentence() -> None:
     pool = WorkerPool(Zygote(broken), 1)
     pool.submit([Task(ticket=str(i), kind="echo", head=b"") for i in range(5)])
     with pytest.raises(WorkerError, match="die before they answer"):
-        for _ in range(6):
-            pool.wait(LIMIT_S)
+        collect(pool, 6)
     pool.close()
 
 
@@ -171,7 +170,7 @@ def test_workers_die_with_a_killed_parent() -> None:
     workers = [psutil.Process(int(pid)) for pid in os.read(read_end, 100).decode().split(",")]
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    gone, alive = psutil.wait_procs(workers, timeout=LIMIT_S)
+    _, alive = psutil.wait_procs(workers, timeout=LIMIT_S)
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 

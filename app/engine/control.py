@@ -1,0 +1,54 @@
+"""How a run is steered from outside: pause, resume and stop."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+CONTROL_FILE = "control"
+
+
+class Desired(StrEnum):
+    """What whoever steers the run wants it to do."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    STOP = "stop"
+
+
+class Control(Protocol):
+    """Asked between phases and while a phase collects replies; must be quick and never raise."""
+
+    def desired(self) -> Desired:
+        """Return what the run should do now."""
+
+
+class FreeRun:
+    """Nobody steers."""
+
+    def desired(self) -> Desired:
+        """Go on."""
+        return Desired.RUN
+
+
+class FileControl:
+    """Reads ``run``, ``pause`` or ``stop`` from a file in the run's folder; no file, or another word, means run."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._path = run_dir / CONTROL_FILE
+
+    def desired(self) -> Desired:
+        """Return what the file says."""
+        try:
+            return Desired(self._path.read_text(encoding="utf-8").strip())
+        except (OSError, ValueError):
+            return Desired.RUN
+
+
+def write_control(run_dir: Path, desired: Desired) -> None:
+    """Ask the run in ``run_dir`` to pause, go on or stop."""
+    fresh = run_dir / f".{CONTROL_FILE}-{os.getpid()}"
+    fresh.write_text(desired.value + "\n", encoding="utf-8")
+    fresh.replace(run_dir / CONTROL_FILE)
