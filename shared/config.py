@@ -25,6 +25,7 @@ PARTITIONS = ("dirichlet", "iid", "shard")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 MAX_SEED = 2**32 - 1
+MAX_NUMBER = 2**63 - 1  # what TOML and the wire hold
 
 
 def key_of(field_name: str) -> str:
@@ -97,11 +98,13 @@ class RunConfig:
     no_dashboard: bool = False
 
     def __post_init__(self) -> None:
-        """Check every range.
+        """Check every type and range; 1 becomes 1.0 where a fraction is wanted, a list a tuple, a path its text.
 
         Raises:
             ConfigError: Names the key, the range and the value.
         """
+        for name, kind in _FIELD_KINDS.items():
+            object.__setattr__(self, name, _widened(getattr(self, name), kind))
         for check in _CHECKS:
             check(self)
 
@@ -129,9 +132,10 @@ def _number(key: str, minimum: float, *, above: bool = False, maximum: float = m
     def check(config: RunConfig) -> None:
         value = getattr(config, field_of(key))
         bound = f"above {minimum:g}" if above else f"at least {minimum:g}"
-        wanted = bound if math.isinf(maximum) else f"{bound} and at most {maximum:g}"
+        high = min(maximum, MAX_NUMBER)
+        wanted = bound if math.isinf(maximum) and not value > high else f"{bound} and at most {high:g}"
         low = value > minimum if above else value >= minimum
-        _require(key, math.isfinite(value) and low and value <= maximum, wanted, value)
+        _require(key, low and value <= high, wanted, value)  # NaN is neither
 
     return check
 
@@ -152,22 +156,51 @@ def _non_empty(key: str) -> Callable[[RunConfig], None]:
     return check
 
 
+def _types(config: RunConfig) -> None:
+    """Refuse what a notebook may put in; files and options are read with their types already."""
+    for name, kind in _FIELD_KINDS.items():
+        value = getattr(config, name)
+        _require(key_of(name), _is_kind(value, kind), _KIND_NAMES[kind], value)
+
+
+def _is_kind(value: object, kind: type) -> bool:
+    if kind is tuple:
+        return isinstance(value, tuple) and all(_is_kind(item, str) for item in value)
+    if kind is str:
+        return isinstance(value, str) and _is_unicode(value)
+    return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+
+
+def _is_unicode(text: str) -> bool:
+    """Tell text that a file can hold from half a surrogate pair, which a path in another encoding turns into."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _attacks(config: RunConfig) -> None:
     hostile = 0
     for attack in config.attack:
         name, colon, count = attack.partition(":")
         wanted = f"NAME:K with NAME one of {', '.join(ATTACKS)} and K a whole number from 1 up"
-        is_count = colon and count.isdecimal() and int(count) >= 1
+        is_count = colon and count.isdecimal() and len(count) < 10 and int(count) >= 1
         _require("attack", bool(name in ATTACKS and is_count), wanted, attack)
         hostile += int(count)
     _require("attack", hostile <= config.num_clients, f"at most num-clients ({config.num_clients}) in all", hostile)
 
 
-def _min_valid(config: RunConfig) -> None:
-    _require("min-valid", config.min_valid <= config.num_clients, "at most num-clients", config.min_valid)
+def _at_most_num_clients(key: str) -> Callable[[RunConfig], None]:
+    def check(config: RunConfig) -> None:
+        value = getattr(config, field_of(key))
+        _require(key, value <= config.num_clients, f"at most num-clients ({config.num_clients})", value)
+
+    return check
 
 
 _CHECKS: tuple[Callable[[RunConfig], None], ...] = (
+    _types,
     _non_empty("dataset"),
     _non_empty("model"),
     _non_empty("strategy"),
@@ -185,6 +218,7 @@ _CHECKS: tuple[Callable[[RunConfig], None], ...] = (
     _number("fraction", 0, above=True, maximum=1),
     _number("fraction-evaluate", 0, maximum=1),
     _number("min-clients", 1),
+    _at_most_num_clients("min-clients"),  # more would wait for ever
     _number("server-learning-rate", 0),
     _number("server-momentum", 0, maximum=1),
     _number("num-malicious", 0),
@@ -200,7 +234,7 @@ _CHECKS: tuple[Callable[[RunConfig], None], ...] = (
     _number("round-timeout-s", 0, above=True),
     _number("quorum", 0, above=True, maximum=1),
     _number("min-valid", 1),
-    _min_valid,
+    _at_most_num_clients("min-valid"),
     _number("max-norm-factor", 0),
     _number("max-client-weight", 0, maximum=1),
     _number("web-port", 0, maximum=65_535),
@@ -280,7 +314,7 @@ def load_toml(path: Path) -> dict[str, object]:
         raise ConfigError(f"config file {path} cannot be read: {reason}; give an existing TOML file") from error
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # not TOML, a number of 5,000 digits, brackets without end
         raise ConfigError(f"config file {path} is not valid TOML: {error}") from error
     run = values.pop("run", {})
     return {**values, **run} if isinstance(run, dict) else {**values, "run": run}
@@ -293,14 +327,19 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, o
     for name, text in sorted(environment.items()):
         key = key_of(name.removeprefix(prefix).lower())
         if name.startswith(prefix) and field_of(key) in _FIELD_KINDS:
-            found[key] = parse_setting(key, text)
+            try:
+                found[key] = parse_setting(key, text)
+            except ConfigError as error:
+                raise ConfigError(f"environment variable {name}: {error}") from error
     return found
 
 
 def _widened(value: object, kind: type) -> object:
-    """Read a whole number where a fraction is wanted, and a list or a comma-separated text where a tuple is."""
-    if kind is float and type(value) is int:
+    """Read a whole number as a fraction, a list or a comma-separated text as a tuple, a path as text, where wanted."""
+    if kind is float and type(value) is int and abs(value) <= MAX_NUMBER:
         return float(value)
+    if kind is str and isinstance(value, Path):
+        return str(value)
     if kind is tuple and isinstance(value, str):
         return _split(value)
     return tuple(value) if kind is tuple and isinstance(value, list) else value
