@@ -130,10 +130,11 @@ class RoundLoop:
         self._clock = clock
         self._sleep = sleep
         self.rounds_completed = 0
+        self.arrays = ArrayRecord()  # the global model after the last closed round
         self.current: Round | None = None
 
     def run(self, arrays: ArrayRecord, first_round: int = 1) -> ArrayRecord:
-        """Run the rounds from ``first_round`` on and return the global model.
+        """Run the rounds from ``first_round`` on and return the global model, which ``arrays`` holds meanwhile.
 
         ``first_round`` above 1 goes on from a checkpoint: the model before the first round is then not evaluated again.
 
@@ -141,13 +142,14 @@ class RoundLoop:
             StopRequested: The run was asked to stop; the rounds closed until then stand.
         """
         self.rounds_completed = first_round - 1
+        self.arrays = arrays
         if first_round == 1:
             self._journal.close_round(0, arrays, self._randomness.to_json())
             self._evaluate_centrally(0, arrays)
         for number in range(first_round, self._settings.num_rounds + 1):
             self._gate()
-            arrays = self._round(number, arrays)
-        return arrays
+            self.arrays = self._round(number, self.arrays)
+        return self.arrays
 
     def _round(self, number: int, arrays: ArrayRecord) -> ArrayRecord:
         start = self._clock()
