@@ -23,28 +23,54 @@ from flwr.serverapp.strategy import (
     Strategy,
 )
 
+from app.strategies.aggregation_override import override_aggregation
 from app.strategies.custom_fedavg import CustomFedAvgStrategy
+from app.strategies.plugin import load_strategy
 from app.strategies.sampling import cohort_size, sampling_arguments
 from shared.config import RunConfig
 from shared.errors import ConfigError
+from shared.plugins import is_plugin
 
 Builder = Callable[[RunConfig], Strategy]
+
+# The strategies whose mean ``config.aggregation`` may replace, and those that take a step of their own from it.
+FEDAVG_FAMILY = ("fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "fedadagrad")
+_WITH_SERVER_OPTIMIZER = ("fedavgm", "fedadam", "fedyogi", "fedadagrad")
 
 DEFAULT_PROXIMAL_MU = 0.1  # of fedprox when proximal-mu is 0: with mu = 0 it would be fedavg
 DEFAULT_TRIM = 0.2  # of each tail, as Flower's FedTrimmedAvg
 
 
 def make_strategy(config: RunConfig) -> Strategy:
-    """Build the strategy that ``config`` names.
+    """Build the strategy that ``config`` names, with ``config.aggregation`` in the place of its mean.
 
     Raises:
-        ConfigError: There is no such strategy, or the settings contradict it.
+        ConfigError: There is no such strategy or aggregation, or the settings contradict it.
         PluginError: ``"pkg.mod:attr"`` cannot be imported or gives no strategy.
     """
+    _refuse_idle_settings(config)
     builder = STRATEGIES.get(config.strategy)
-    if builder is None:
+    if builder is None and not is_plugin(config.strategy):
         raise ConfigError(_unknown(config.strategy))
-    return builder(config)
+    strategy = builder(config) if builder else load_strategy(config)
+    return override_aggregation(strategy, config) if config.aggregation else strategy
+
+
+def _refuse_idle_settings(config: RunConfig) -> None:
+    """Refuse what a built-in strategy would silently ignore; a plugin gets the whole ``RunConfig`` if it asks."""
+    if config.strategy not in STRATEGIES:
+        return
+    if config.server_learning_rate and config.strategy not in _WITH_SERVER_OPTIMIZER:
+        raise ConfigError(
+            f"server-learning-rate has no effect with strategy {config.strategy}; leave it out, or choose one of "
+            f"{', '.join(_WITH_SERVER_OPTIMIZER)}"
+        )
+    is_plain = config.strategy in FEDAVG_FAMILY and config.aggregation in ("", "mean")
+    if config.num_malicious and is_plain:
+        raise ConfigError(
+            f"num-malicious has no effect with strategy {config.strategy}, whose mean withstands "
+            "nobody; choose aggregation trimmed-mean, median or norm-clip, or strategy krum, multikrum or bulyan"
+        )
 
 
 def _unknown(name: str) -> str:

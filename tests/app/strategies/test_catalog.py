@@ -92,3 +92,16 @@ def test_too_small_a_cohort_for_the_guarantee_is_refused_before_the_run(name, en
 def test_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(ConfigError, match=r"strategy must be one of fedavg, .* got 'fedagv'; did you mean fedavg\?"):
         make_strategy(RunConfig(strategy="fedagv"))
+
+
+@pytest.mark.parametrize("name", ["fedavg", "fedprox", "fedmedian", "krum"])
+def test_a_server_step_that_nobody_takes_is_refused(name):
+    with pytest.raises(ConfigError, match=f"server-learning-rate has no effect with strategy {name}; leave it out"):
+        make_strategy(RunConfig(strategy=name, server_learning_rate=0.5))
+
+
+def test_expected_attackers_are_refused_where_nothing_withstands_them():
+    with pytest.raises(ConfigError, match="num-malicious has no effect with strategy fedadam, whose mean withstands"):
+        make_strategy(RunConfig(strategy="fedadam", num_malicious=1))
+    make_strategy(RunConfig(strategy="fedadam", num_malicious=1, aggregation="trimmed-mean"))
+    make_strategy(RunConfig(strategy="fedmedian", num_malicious=1))
