@@ -11,17 +11,30 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shared.config import RunConfig
+from shared.datasets.csv_table import load_csv
 from shared.datasets.dataset import Dataset
+from shared.datasets.folder import load_folder
 from shared.datasets.mnist_sample import load_mnist_sample
+from shared.datasets.npz import load_npz
 from shared.datasets.plugin_source import LoaderSource, resolve_plugin
+from shared.datasets.synthetic import load_synthetic
+from shared.datasets.torchvision_sets import load_cifar10, load_fashion_mnist, load_mnist
 from shared.errors import DatasetError
 from shared.plugins import is_plugin
 
 DATASETS: dict[str, Callable[[RunConfig], Dataset]] = {
     "mnist-sample": load_mnist_sample,
+    "mnist": load_mnist,
+    "fashion-mnist": load_fashion_mnist,
+    "cifar10": load_cifar10,
+    "synthetic": load_synthetic,
 }
 
-SOURCES: dict[str, Callable[[Path, RunConfig], Dataset]] = {}
+SOURCES: dict[str, Callable[[Path, RunConfig], Dataset]] = {
+    "folder": load_folder,
+    "npz": load_npz,
+    "csv": load_csv,
+}
 
 
 def load_dataset(config: RunConfig) -> Dataset | LoaderSource:
