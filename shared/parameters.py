@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class ArraySpec:
     @property
     def num_bytes(self) -> int:
         """Bytes of the array's values."""
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize  # np.prod would overflow on a claimed shape
 
 
 def schema_of(arrays: Arrays) -> dict[str, ArraySpec]:

@@ -8,12 +8,15 @@ from pathlib import Path
 
 from shared.errors import PluginError
 
+# Data lies there: "folder:digits" is no module, though it reads like one.
+FILE_SOURCES = ("folder", "npz", "csv")
+
 
 def is_plugin(name: str) -> bool:
     """Tell ``"pkg.mod:attr"`` from a built-in name or a ``"folder:PATH"`` source."""
     module, colon, attribute = name.partition(":")
     parts = [*module.split("."), *attribute.split(".")]
-    return bool(colon) and all(part.isidentifier() for part in parts)
+    return bool(colon) and module not in FILE_SOURCES and all(part.isidentifier() for part in parts)
 
 
 def load_plugin(name: str, *, what: str) -> object:
@@ -36,7 +39,7 @@ def load_plugin(name: str, *, what: str) -> object:
         sys.path.append(here)
     try:
         found: object = importlib.import_module(module_name)
-    except Exception as error:  # a person's module may fail in any way; it is their code we report on
+    except (Exception, SystemExit) as error:  # a person's module may fail in any way; it is their code we report on
         raise PluginError(
             f"{what} {name!r}: importing {module_name!r} failed ({type(error).__name__}: {error}); "
             "check the name and run from the folder that holds it"

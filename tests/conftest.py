@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Read by flwr when it is first imported, so before any test module is.
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+
+# No deadline: a busy machine is no failure. CI draws the same examples each time, a developer's machine new ones.
+settings.register_profile("constellation", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("constellation")
 
 ALLOWED_SKIPS = Path(__file__).parent / "allowed_skips.txt"
 _SKIPPED = pytest.StashKey[list[tuple[str, str]]]()
