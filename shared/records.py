@@ -76,7 +76,12 @@ def from_array_record(record: Mapping[str, Array]) -> dict[str, AnyArray]:
 
 
 def encode_records(records: RecordDict) -> bytes:
-    """Write a ``RecordDict`` as bytes: every kind of record, every scalar, every dtype, in order."""
+    """Write a ``RecordDict`` as bytes: every kind of record, every scalar, every dtype, in order.
+
+    Raises:
+        TypeError: An array holds Python objects.
+        ValueError: A whole number does not fit in 64 bits.
+    """
     head: list[tuple[str, str, object]] = []
     buffers: list[bytes | memoryview] = []
     for name, record in records.items():
@@ -88,7 +93,10 @@ def encode_records(records: RecordDict) -> bytes:
             head.append((name, "c", list(record.items())))
         else:
             raise TypeError(f"a RecordDict cannot hold a {type(record).__name__}")
-    packed = msgpack.packb(head, use_bin_type=True)
+    try:
+        packed = msgpack.packb(head, use_bin_type=True)
+    except OverflowError as error:
+        raise ValueError("a whole number in the records does not fit in 64 bits") from error
     parts: list[bytes | memoryview] = [struct.pack(">Q", len(packed)), packed]
     offset = 8 + len(packed)
     for buffer in buffers:
@@ -104,7 +112,15 @@ def decode_records(data: bytes | bytearray | memoryview) -> RecordDict:
     Raises:
         ValueError: The bytes are truncated or are not of this form.
     """
-    view = memoryview(data)
+    try:
+        return _decode(memoryview(data))
+    except Exception as error:  # bytes of another form fail in msgpack, numpy and Flower in as many ways
+        if isinstance(error, ValueError) and str(error):
+            raise
+        raise ValueError(f"malformed records: {error or type(error).__name__}") from error
+
+
+def _decode(view: memoryview) -> RecordDict:
     if len(view) < 8:
         raise ValueError("truncated records: no length")
     (head_bytes,) = struct.unpack(">Q", view[:8])
@@ -144,6 +160,8 @@ def _array_head(key: str, array: Array, buffers: list[bytes | memoryview]) -> tu
 
 
 def _read_array(dtype: str, shape: tuple[int, ...], stype: str, body: memoryview) -> Array:
+    if not isinstance(dtype, str) or any(type(length) is not int or length < 0 for length in shape):
+        raise ValueError("malformed records: an array has no dtype or no shape")
     if stype:
         return Array(dtype=dtype, shape=shape, stype=stype, data=bytes(body))
     kind = np.dtype(dtype)
