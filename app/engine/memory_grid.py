@@ -1,4 +1,4 @@
-"""A grid without processes: messages are answered by a function, at times on a clock that the caller moves. For tests."""
+"""A grid without processes: a function answers messages, at times on a clock that the caller moves. For tests."""
 
 from __future__ import annotations
 
