@@ -8,6 +8,7 @@ ConstellationError              the run fails: exit code 1
 ├── KeyStoreError               a key is missing, unreadable, too weak, or readable by others
 ├── CheckpointError             a checkpoint is corrupt, or cannot carry the state it would have to
 ├── UpdateRejected              one client's reply is refused; the round goes on (``reason`` is stable)
+├── RequestRefused              a client refuses a request that the server did not sign, or not for it
 ├── WorkerError                 a worker process cannot be started or kept alive
 └── RunFailed                   the federation cannot go on: no client is left, or the disk is full
 """
@@ -59,6 +60,10 @@ class UpdateRejected(ConstellationError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+class RequestRefused(ConstellationError):
+    """A client refuses a request that the server did not sign, or not for this client: nothing is trained."""
 
 
 class WorkerError(ConstellationError):

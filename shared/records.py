@@ -14,8 +14,9 @@ from typing import cast
 
 import msgpack
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, ConfigRecordValues, MetricRecord, MetricRecordValues, RecordDict
 
+from shared.npy import read_npy
 from shared.parameters import AnyArray, Arrays
 
 NUMPY_STYPE = "numpy.ndarray"  # Flower's name for "np.save bytes"
@@ -73,6 +74,50 @@ def from_array_record(record: Mapping[str, Array]) -> dict[str, AnyArray]:
             boundary catches them all and refuses the reply.
     """
     return {name: array.view() if isinstance(array, BufferArray) else array.numpy() for name, array in record.items()}
+
+
+def read_array(array: Array) -> AnyArray:
+    """Decode an array of unknown origin as a read-only view, whatever its metadata says.
+
+    Raises:
+        ValueError: The array is not numbers in numpy's format.
+    """
+    if isinstance(array, BufferArray):
+        return array.view()
+    if array.stype != NUMPY_STYPE:
+        raise ValueError(f"an array is in the serialisation {str(array.stype)[:40]!r} instead of {NUMPY_STYPE!r}")
+    return read_npy(array.data)
+
+
+def flatten_records(
+    records: RecordDict, *, without: str = ""
+) -> tuple[dict[str, AnyArray], dict[str, MetricRecordValues | ConfigRecordValues]]:
+    """Name every value of every record, as signatures cover them; ``without`` is the record that holds the signature.
+
+    The name of a record is part of each of its values' names, with its length before it, so that no two contents have
+    the same names; each record stands among the values with its kind, so that an empty one counts too. The arrays of
+    a lone array record keep their own names: their digest is the model's.
+
+    Returns:
+        The arrays, decoded as by ``read_array``, and all other values.
+
+    Raises:
+        ValueError: An array is not numbers in numpy's format.
+    """
+    arrays: dict[str, AnyArray] = {}
+    values: dict[str, MetricRecordValues | ConfigRecordValues] = {}
+    is_lone = sum(isinstance(record, ArrayRecord) for name, record in records.items() if name != without) == 1
+    for name, record in records.items():
+        if name == without:
+            continue
+        prefix = f"{len(name)}:{name}"
+        values[prefix] = type(record).__name__
+        if isinstance(record, ArrayRecord):
+            stem = "" if is_lone else f"{prefix}:"
+            arrays.update({f"{stem}{key}": read_array(array) for key, array in record.items()})
+        else:
+            values.update({f"{prefix}:{key}": value for key, value in record.items()})
+    return arrays, values
 
 
 def encode_records(records: RecordDict) -> bytes:

@@ -1,0 +1,78 @@
+"""What is hashed: typed, length-prefixed fields, so that no two different contents have the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Mapping, Sequence
+
+from shared.parameters import AnyArray, Arrays, length_prefixed, model_digest
+
+Scalar = bool | int | float | str | bytes
+Value = Scalar | Sequence[Scalar]
+Fields = Mapping[str, Value]
+
+
+def encode_value(value: Value) -> bytes:
+    """Write a value with its type: 1, 1.0, True and "1" differ.
+
+    Raises:
+        TypeError: The value is of a type that no record may hold.
+        ValueError: A text is not valid Unicode.
+    """
+    if isinstance(value, bool):
+        return b"b\1" if value else b"b\0"
+    if isinstance(value, int):
+        return b"i" + length_prefixed(b"%d" % value)
+    if isinstance(value, float):
+        return b"f" + struct.pack(">d", value)
+    if isinstance(value, str):
+        return b"s" + length_prefixed(value.encode())
+    if isinstance(value, bytes):
+        return b"y" + length_prefixed(value)
+    if isinstance(value, list | tuple):
+        return b"l" + struct.pack(">Q", len(value)) + b"".join(encode_value(item) for item in value)
+    raise TypeError(f"a signed record cannot hold a {type(value).__name__}")
+
+
+def encode_fields(fields: Fields) -> bytes:
+    """Write named values: their number, then by sorted name the length-prefixed name and value."""
+    parts = [struct.pack(">Q", len(fields))]
+    for name in sorted(fields):
+        parts += [length_prefixed(name.encode()), length_prefixed(encode_value(fields[name]))]
+    return b"".join(parts)
+
+
+def content_digest(tag: bytes, header: Fields, scalars: Fields, arrays_digest: bytes) -> bytes:
+    """Return SHA256(tag || header || scalars || digest of the arrays)."""
+    digest = hashlib.sha256(tag)
+    digest.update(encode_fields(header))
+    digest.update(encode_fields(scalars))
+    digest.update(arrays_digest)
+    return digest.digest()
+
+
+class DigestCache:
+    """Hashes a model once for all who are given the very same read-only arrays.
+
+    A worker trains many clients on one global model. Only read-only arrays that are the same objects count as the same:
+    the cache holds on to them, so that no other array can take their place in memory.
+    """
+
+    def __init__(self) -> None:
+        """Start empty; the last model is kept."""
+        self._arrays: Mapping[str, AnyArray] = {}
+        self._digest = b""
+
+    def digest(self, arrays: Arrays) -> bytes:
+        """Return ``model_digest(arrays)``."""
+        if self._digest and self._is_same(arrays):
+            return self._digest
+        digest = model_digest(arrays)
+        if not any(array.flags.writeable for array in arrays.values()):
+            self._arrays, self._digest = dict(arrays), digest
+        return digest
+
+    def _is_same(self, arrays: Arrays) -> bool:
+        known = self._arrays
+        return len(arrays) == len(known) and all(known.get(name) is array for name, array in arrays.items())
