@@ -30,6 +30,9 @@ PUBLIC_FLWR = (
     "flwr.client.mod",
     "flwr.common",
     "flwr.server",
+    "flwr.server.client_manager",
+    "flwr.server.client_proxy",
+    "flwr.server.criterion",
     "flwr.server.strategy",
     "flwr.simulation",
 )
