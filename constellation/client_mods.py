@@ -1,0 +1,23 @@
+"""The mods a simulated client runs, outermost first: signing, and hostility where it was asked for."""
+
+from __future__ import annotations
+
+from flwr.clientapp.typing import Mod
+
+from client.signing_mod import identities_from, make_signing_mod
+from constellation.folders import key_dir_of
+from shared.config import RunConfig
+from shared.crypto.keys import SERVER_ID, KeyStore
+
+
+def mods_of(config: RunConfig) -> list[Mod]:
+    """Build the mods. The server's key is made here if need be: every client trusts it from the start.
+
+    Raises:
+        KeyStoreError: The key folder cannot be used.
+    """
+    if not config.signatures:
+        return []
+    store = KeyStore(key_dir_of(config))
+    server_key = store.load_or_create(SERVER_ID).public_key()
+    return [make_signing_mod(identities_from(store), lambda _: server_key)]

@@ -1,0 +1,186 @@
+"""Runs a federation on this machine from its settings to its results: what ``run_demo.py`` and notebooks call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from flwr.app import ArrayRecord
+from flwr.serverapp.strategy import Strategy
+
+from app.engine.checkpoint import CheckpointStore
+from app.engine.control import Control, FileControl
+from app.engine.exchange import Exchange, StopRequested
+from app.engine.local_grid import LocalGrid
+from app.engine.randomness import StrategyRandomness
+from app.engine.rounds import RoundLoop, RoundSettings
+from app.strategies.catalog import make_strategy
+from constellation import folders
+from constellation.client_mods import mods_of
+from constellation.journal import SimulationJournal
+from constellation.results import RunResult, write_results
+from constellation.simulation import central_evaluation, client_id_of, initial_arrays, num_workers_of, start_grid
+from constellation.verification import verified
+from monitor.sinks import JsonlSink, last_seq
+from shared.config import RunConfig
+from shared.datasets.federated import FederatedData, federate
+from shared.errors import ConstellationError, UsageError
+from shared.events import EventLog, EventSink, PartitionDescribed, RunEnded, RunStarted
+from shared.parameters import num_parameters
+from shared.records import from_array_record
+
+_MAX_NAMED_CLIENTS = 1_000  # in one event: the rest is counted
+
+
+def run(
+    config: RunConfig | None = None,
+    *,
+    sinks: Sequence[EventSink] = (),
+    control: Control | None = None,
+    resume: Path | str | None = None,
+) -> RunResult:
+    """Run a federation and return its results.
+
+    Args:
+        config: The settings; the defaults train a small CNN on real digits. With ``resume``, the settings to go on
+            with: by default those the run was started with.
+        sinks: Where events go besides the run's own ``events.jsonl``; they are closed with the run.
+        control: Who may pause and stop the run; by default a file in the run's folder.
+        resume: The folder of a run that was killed or stopped: it goes on from its last closed round.
+
+    Returns:
+        The results, whatever the end: ``state`` is completed, stopped, or interrupted (Ctrl-C).
+
+    Raises:
+        ConstellationError: The settings cannot be used, or the federation cannot go on.
+    """
+    torch.set_num_threads(1)  # the workers use the cores; forked after this, they inherit no torch threads
+    run_dir = Path(resume) if resume is not None else None
+    settings = config or (folders.open_run_dir(run_dir) if run_dir else RunConfig())
+    if settings.engine != "local":
+        raise UsageError(f"engine {settings.engine!r} is not part of this version; run with --engine local")
+    data = federate(settings)
+    with _Run.prepared(settings, data, run_dir, control) as prepared:
+        return prepared.train([*sinks])
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """Everything of one run that must be closed again."""
+
+    config: RunConfig
+    data: FederatedData
+    run_dir: Path
+    is_resumed: bool
+    grid: LocalGrid
+    store: CheckpointStore
+    control: Control
+
+    @classmethod
+    @contextmanager
+    def prepared(
+        cls, config: RunConfig, data: FederatedData, run_dir: Path | None, control: Control | None
+    ) -> Iterator[_Run]:
+        """Check everything that can be checked, then make the folder, then start the workers."""
+        make_strategy(config)  # a strategy that cannot be built must not leave an empty folder behind
+        arrays = initial_arrays(config, data)
+        mods = mods_of(config)
+        grid = start_grid(config, data, mods)
+        del arrays
+        with grid:
+            folder = run_dir or folders.create_run_dir(config, folders.new_run_id())
+            store = CheckpointStore(folder)
+            try:
+                yield cls(
+                    config=config,
+                    data=data,
+                    run_dir=folder,
+                    is_resumed=run_dir is not None,
+                    grid=grid,
+                    store=store,
+                    control=control or FileControl(folder),
+                )
+            finally:
+                store.close()
+
+    def train(self, sinks: list[EventSink]) -> RunResult:
+        """Run the rounds and write the results."""
+        events_path = self.run_dir / folders.EVENTS_FILE
+        first_seq = last_seq(events_path) + 1 if self.is_resumed else 1
+        log = EventLog(self.run_dir.name, [JsonlSink(events_path), *sinks], time.time, first_seq)
+        try:
+            arrays = self._rounds(log)
+        finally:
+            log.close()
+        return write_results(self.run_dir, self.config, arrays)
+
+    def _rounds(self, log: EventLog) -> ArrayRecord:
+        start = time.monotonic()
+        inner = make_strategy(self.config)
+        strategy = verified(inner, self.config, self.data, self.run_dir.name, log.emit, self._client_of)
+        journal = SimulationJournal(self.store, self.grid, strategy)
+        randomness = StrategyRandomness(self.config.seed)
+        first_round, arrays = 1, initial_arrays(self.config, self.data)
+        if self.is_resumed:
+            closed, arrays = journal.restore(randomness)
+            first_round = closed + 1
+        loop = self._loop(strategy, journal, randomness, log)
+        self._announce(log, arrays, first_round)
+        state, error = "completed", None
+        try:
+            loop.run(arrays, first_round)
+        except StopRequested:
+            state = "stopped"
+        except KeyboardInterrupt:
+            state = "interrupted"
+        except ConstellationError as failure:
+            state, error = "failed", str(failure)
+            raise
+        finally:
+            seconds = time.monotonic() - start
+            completed = loop.rounds_completed
+            log.emit(RunEnded(state=state, rounds_completed=completed, seconds=seconds, error=error))
+        return loop.arrays
+
+    def _client_of(self, node_id: int) -> str:
+        return client_id_of(self.grid.index_of(node_id))
+
+    def _loop(
+        self, strategy: Strategy, journal: SimulationJournal, randomness: StrategyRandomness, log: EventLog
+    ) -> RoundLoop:
+        exchange = Exchange(grid=self.grid, control=self.control, emit=log.emit, client_of=self._client_of)
+        settings = RoundSettings(
+            num_rounds=self.config.num_rounds,
+            min_clients=self.config.min_clients,
+            timeout_s=self.config.round_timeout_s,
+            quorum=self.config.quorum,
+        )
+        return RoundLoop(
+            exchange=exchange,
+            strategy=strategy,
+            settings=settings,
+            randomness=randomness,
+            control=self.control,
+            journal=journal,
+            emit=log.emit,
+            evaluate=central_evaluation(self.grid, self.data, self.config),
+        )
+
+    def _announce(self, log: EventLog, arrays: ArrayRecord, first_round: int) -> None:
+        named = [client_id_of(index) for index in range(min(self.data.num_clients, _MAX_NAMED_CLIENTS))]
+        log.emit(
+            RunStarted(
+                config=dict(self.config.as_flat()),
+                first_round=first_round,
+                clients=named,
+                num_clients=self.data.num_clients,
+                num_parameters=num_parameters(from_array_record(arrays)),
+                workers=num_workers_of(self.config),
+            )
+        )
+        histograms = {client: self.data.histogram(index) for index, client in enumerate(named)}
+        log.emit(PartitionDescribed(class_names=list(self.data.class_names), histograms=histograms))

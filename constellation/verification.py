@@ -1,0 +1,52 @@
+"""Puts verification around a simulation's strategy: every update signed, enrolled, and of sane values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flwr.serverapp.strategy import Strategy
+
+from app.strategies.validation import ValidationPolicy
+from app.strategies.verified import VerifiedStrategy
+from constellation.folders import key_dir_of
+from constellation.simulation import client_id_of
+from shared.config import RunConfig
+from shared.crypto.directory import FolderDirectory
+from shared.crypto.keys import SERVER_ID, KeyStore
+from shared.datasets.federated import FederatedData
+from shared.events import Event
+
+
+def verified(
+    inner: Strategy,
+    config: RunConfig,
+    data: FederatedData,
+    run_id: str,
+    emit: Callable[[Event], None],
+    client_of: Callable[[int], str],
+) -> VerifiedStrategy:
+    """Wrap a strategy; a simulated client's enrolled maximum is the size of its partition.
+
+    Clients make their keys when they first answer, in the folder that the directory reads: a simulation's clients and
+    its directory belong to one user.
+    """
+    sizes = {client_id_of(index): index for index in range(data.num_clients)}
+
+    def max_examples(client_id: str) -> int | None:
+        return data.num_examples(sizes[client_id]) if client_id in sizes else None
+
+    key_dir = key_dir_of(config)
+    policy = ValidationPolicy(
+        min_valid=config.min_valid, max_norm_factor=config.max_norm_factor, max_client_weight=config.max_client_weight
+    )
+    return VerifiedStrategy(
+        inner,
+        run_id=run_id,
+        server_key=KeyStore(key_dir).load_or_create(SERVER_ID) if config.signatures else None,
+        directory=FolderDirectory(key_dir) if config.signatures else None,
+        policy=policy,
+        emit=emit,
+        require_signatures=config.signatures,
+        client_of=client_of,
+        max_examples=max_examples,
+    )
