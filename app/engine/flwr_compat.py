@@ -5,7 +5,7 @@ from __future__ import annotations
 from flwr.app import Message, RecordDict
 from flwr.app.metadata import Metadata
 from flwr.common.constant import ErrorCode
-from flwr.supercore.run import Run
+from flwr.supercore.run import Run as Run  # the type of Grid.run
 from flwr.supercore.task_identity import TaskIdentity
 
 CLIENT_APP_RAISED = ErrorCode.CLIENT_APP_RAISED_EXCEPTION

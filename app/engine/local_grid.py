@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import msgpack
 from flwr.app import ArrayRecord, Error, Message, RecordDict
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
 from app.engine import flwr_compat
 from app.engine.client_handler import CALL, MESSAGE
@@ -75,13 +74,13 @@ class LocalGrid(Grid):
 
     # Flower's Grid
 
-    def set_run(self, run: Run) -> None:
+    def set_run(self, run: flwr_compat.Run) -> None:
         """Take the run that messages belong to."""
         self._run = run
         flwr_compat.identify_process(run.run_id, flwr_compat.SERVER_NODE_ID)
 
     @property
-    def run(self) -> Run:
+    def run(self) -> flwr_compat.Run:
         """The run that messages belong to."""
         return self._run
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
 from app.engine import flwr_compat
 
@@ -43,12 +42,12 @@ class MemoryGrid(Grid):
         self._replies: dict[str, tuple[float, Message]] = {}
         self._run = flwr_compat.empty_run(run_id)
 
-    def set_run(self, run: Run) -> None:
+    def set_run(self, run: flwr_compat.Run) -> None:
         """Take the run."""
         self._run = run
 
     @property
-    def run(self) -> Run:
+    def run(self) -> flwr_compat.Run:
         """The run."""
         return self._run
 
