@@ -46,7 +46,7 @@ class ClientLine:
     loss: float | None = None
     accuracy: float | None = None
     num_examples: int | None = None
-    accepted: int = 0  # updates: replies of every phase but evaluation
+    accepted: int = 0  # updates: replies that train the model; refused and late: of every phase but evaluation
     rejected: int = 0
     late: int = 0
 
@@ -201,7 +201,7 @@ def _accepted(state: LiveState, event: UpdateAccepted, _ts: float) -> None:
     line = state.client(event.client)
     if line.state not in _TROUBLE:
         line.state = "accepted"
-    if event.phase != "evaluate":
+    if event.phase == "train":
         state.accepted += 1
         state.round_accepted += 1
         line.accepted += 1

@@ -91,6 +91,14 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def plural(amount: int, noun: str) -> str:
+def plural(amount: int, noun: str, nouns: str = "") -> str:
     """Return "1 client", "2 clients", "1,000 clients"."""
-    return f"{amount:,} {noun}" + ("" if amount == 1 else "s")
+    return f"{amount:,} " + (noun if amount == 1 else nouns or f"{noun}s")
+
+
+def size(value: float) -> str:
+    """Format a large count in short: 46,730 -> "46.7k", 11,200,000 -> "11.2M"."""
+    for bound, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if value >= bound:
+            return f"{value / (1e3 if unit == 'k' else bound):.1f}{unit}"
+    return count(value)
