@@ -9,11 +9,12 @@ from shared.errors import ConfigError
 SHAPES = [(3, 4), (5,), (2, 3, 2)]
 
 
-def random_tensors(seed: int) -> list[torch.Tensor]:
+def random_tensors(seed: int, dtype: torch.dtype) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(shape, generator=generator) for shape in SHAPES]
+    return [torch.randn(shape, generator=generator, dtype=dtype) for shape in SHAPES]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.01])
 @pytest.mark.parametrize(
     ("name", "momentum", "theirs"),
@@ -24,13 +25,13 @@ def random_tensors(seed: int) -> list[torch.Tensor]:
         ("adamw", 0.9, lambda p, wd: torch.optim.AdamW(p, lr=0.05, weight_decay=wd)),
     ],
 )
-def test_steps_equal_those_of_torch_optim(name, momentum, theirs, weight_decay):
-    ours = random_tensors(0)
+def test_steps_equal_those_of_torch_optim(name, momentum, theirs, weight_decay, dtype):
+    ours = random_tensors(0, dtype)
     reference = [tensor.clone().requires_grad_() for tensor in ours]
     settings = OptimizerSettings(name=name, learning_rate=0.05, momentum=momentum, weight_decay=weight_decay)
     optimizer, torch_optimizer = make_optimizer(settings), theirs(reference, weight_decay)
     for step in range(1, 12):
-        gradients = random_tensors(step)
+        gradients = random_tensors(step, dtype)
         for parameter, gradient in zip(reference, gradients, strict=True):
             parameter.grad = gradient.clone()
         optimizer.step(ours, gradients)
