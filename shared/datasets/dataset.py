@@ -101,10 +101,10 @@ class Dataset:
     """
 
     name: str
-    train_inputs: Tensor
-    train_labels: Tensor
-    test_inputs: Tensor
-    test_labels: Tensor
+    train_inputs: Tensor = field(repr=False)
+    train_labels: Tensor = field(repr=False)
+    test_inputs: Tensor = field(repr=False)
+    test_labels: Tensor = field(repr=False)
     class_names: tuple[str, ...]
     normalization: Normalization | None = None
     train: Examples = field(init=False, repr=False)

@@ -7,6 +7,7 @@ normalised by the training part's own mean and deviation, channel by channel. La
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,14 +83,12 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise DatasetError(f"npz file {path} is not there; give npz:PATH of a file made by numpy.savez")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it holds one array, not named ones")
-            names = list(file)
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
             keys = _SPLIT_KEYS if set(_SPLIT_KEYS) <= set(names) else _WHOLE_KEYS
             if not set(keys) <= set(names):
                 raise DatasetError(f"npz {path} holds {', '.join(names) or 'nothing'}; {wanted}")
-            return {key: file[key] for key in keys}
+            return {key: _array(archive, key) for key in keys}
     except DatasetError:
         raise
     except Exception as error:  # hostile bytes: zipfile, zlib and numpy raise a dozen kinds between them
@@ -98,10 +97,16 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         ) from error
 
 
+def _array(archive: zipfile.ZipFile, key: str) -> NDArray[Any]:
+    with archive.open(f"{key}.npy") as member:
+        array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
+        return array
+
+
 def _reason(error: Exception) -> str:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     # numpy's own text advises to unpickle, which runs whatever code the file holds.
-    return "it is no archive of plain arrays" if "pickle" in text else text
+    return "it holds Python objects, which are never read" if "pickle" in text else text
 
 
 def _part(path: Path, arrays: Mapping[str, NDArray[Any]], images_key: str, labels_key: str) -> _Part:
