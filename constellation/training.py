@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -64,8 +65,21 @@ def run(
     if settings.engine != "local":
         raise UsageError(f"engine {settings.engine!r} is not part of this version; run with --engine local")
     data = federate(settings)
-    with _Run.prepared(settings, data, run_dir, control) as prepared:
+    with _quiet_flower(), _Run.prepared(settings, data, run_dir, control) as prepared:
         return prepared.train([*sinks])
+
+
+@contextmanager
+def _quiet_flower() -> Iterator[None]:
+    """Keep Flower's own story of each round out of ours, where nobody has set its logging up."""
+    flower = logging.getLogger("flwr")
+    level = flower.level
+    if flower.handlers:  # its own, from its import: the command replaces them
+        flower.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        flower.setLevel(level)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -93,7 +93,8 @@ class CheckpointStore:
             RunFailed: The disk is full or the file cannot be written; nothing of the round is then in it.
         """
         model = safetensors.numpy.save(dict(checkpoint.arrays))
-        facts = json.dumps(checkpoint.facts, sort_keys=True)
+        # safetensors sorts; strategies (FedAvgM's momentum) go by the order of the arrays.
+        facts = json.dumps({"order": list(checkpoint.arrays), "facts": checkpoint.facts})
         digest = _digest(checkpoint.server_round, model, checkpoint.strategy, facts)
         with _Writing(self._db, self._path):
             self._db.execute(
@@ -125,7 +126,9 @@ class CheckpointStore:
             arrays = safetensors.numpy.load(model)
         except safetensors.SafetensorError as error:
             raise self._corrupt(str(error)) from error
-        return Checkpoint(server_round=server_round, arrays=arrays, strategy=strategy, facts=json.loads(facts))
+        read = json.loads(facts)
+        ordered = {name: arrays[name] for name in read["order"]}
+        return Checkpoint(server_round=server_round, arrays=ordered, strategy=strategy, facts=read["facts"])
 
     def load_states(self, server_round: int) -> dict[int, bytes]:
         """Read each client's state as it was when ``server_round`` closed, by node index.

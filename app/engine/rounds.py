@@ -48,6 +48,10 @@ class ChecksReplies(Protocol):
     def receive(self, server_round: int, phase: str, reply: Message) -> Accepts:
         """Judge one reply."""
 
+    @property
+    def num_accepted(self) -> Mapping[str, int]:
+        """How many replies passed the checks against the whole cohort too, by phase."""
+
 
 class Accepts(Protocol):
     """The judgement."""
@@ -260,12 +264,15 @@ class RoundLoop:
         metrics: MetricRecord | None,
     ) -> None:
         values = {key: float(value) for key, value in (metrics or {}).items() if not isinstance(value, list)}
+        accepted = len(collected.accepted)
+        if isinstance(self._strategy, ChecksReplies):
+            accepted = self._strategy.num_accepted.get(name, accepted)
         self._emit(
             PhaseEnded(
                 server_round=current.number,
                 phase=name,
-                accepted=len(collected.accepted),
-                rejected=len(collected.replies) - len(collected.accepted),
+                accepted=accepted,
+                rejected=len(collected.replies) - accepted,
                 late=collected.num_late,
                 collect_seconds=collected.seconds,
                 aggregate_seconds=self._clock() - start,

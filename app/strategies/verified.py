@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -19,6 +20,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.exception import AggregationError, InconsistentMessageReplies
 from flwr.serverapp.strategy import Strategy
 
+from app.engine.stages import MultiStage, Stage
 from app.strategies.intake import CheckedReply, ClientOf, Intake
 from app.strategies.requests import RequestSigner, clean_reply, copy_message
 from app.strategies.restore import restore_model
@@ -131,6 +133,7 @@ class VerifiedStrategy(StrategyWrapper):
         self._attempts: dict[int, int] = {}  # the last attempt of each round
         self._open: dict[str, _Collected] = {}  # by phase, of this attempt
         self._usual_layouts: dict[str, Layout] = {}  # by phase, of the round before
+        self.num_accepted: dict[str, int] = {}  # by phase, of the last cohort that was judged
         self.kept_because = ""  # why the last aggregation kept the old model, in one sentence
 
     def begin_round(self, server_round: int, attempt: int) -> None:
@@ -141,6 +144,7 @@ class VerifiedStrategy(StrategyWrapper):
         self._round = server_round
         self._attempts[server_round] = attempt
         self._open.clear()
+        self.num_accepted.clear()
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -155,6 +159,26 @@ class VerifiedStrategy(StrategyWrapper):
         """Let the inner strategy choose, and sign what it sends."""
         messages = self.inner.configure_evaluate(server_round, arrays, config, grid)
         return self.seal(server_round, EVALUATE, messages, arrays)
+
+    def configure_stage(
+        self, stage: Stage, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> list[Message]:
+        """Let an inner strategy of several stages choose, and sign what it sends."""
+        messages = cast("MultiStage", self.inner).configure_stage(stage, server_round, arrays, config, grid)
+        return self.seal(server_round, stage.phase, messages, arrays)
+
+    def finish_stage(self, stage: Stage, server_round: int, replies: Sequence[Message]) -> None:
+        """Hand the good replies of a stage to the inner strategy."""
+        good = self.good_replies(server_round, stage.phase, replies)
+        cast("MultiStage", self.inner).finish_stage(stage, server_round, good)
+
+    def state_dict(self) -> dict[str, object]:
+        """Return what the next round's judgement depends on; nodes are bound anew after a restart."""
+        return {"usual-layouts": dict(self._usual_layouts)}
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, Layout]], /) -> None:
+        """Go on from what ``state_dict`` returned."""
+        self._usual_layouts = dict(state["usual-layouts"])
 
     def seal(self, server_round: int, phase: str, messages: Iterable[Message], arrays: ArrayRecord) -> list[Message]:
         """Open a phase: sign its requests, and remember what was asked of whom.
@@ -258,7 +282,9 @@ class VerifiedStrategy(StrategyWrapper):
         judgement = judge([_member(checked) for checked in cohort], self._policy, self._usual_layouts.get(phase))
         if judgement.layout is not None:
             self._usual_layouts[phase] = judgement.layout
-        return self._announce(server_round, phase, cohort, judgement)
+        good = self._announce(server_round, phase, cohort, judgement)
+        self.num_accepted[phase] = len(cohort) - len(judgement.refusals)
+        return good
 
     def _announce(
         self, server_round: int, phase: str, cohort: Sequence[CheckedReply], judgement: Judgement

@@ -27,6 +27,7 @@ def test_the_last_closed_round_reads_back_as_it_was_written(tmp_path: Path) -> N
     store.close()
     loaded = CheckpointStore(tmp_path).load()
     assert loaded.server_round == 3
+    assert list(loaded.arrays) == ["w", "n"]  # the order that strategies go by
     assert loaded.arrays["w"].tobytes() == np.full((3, 2), 3, np.float32).tobytes()
     assert loaded.arrays["n"].shape == ()
     assert (loaded.strategy, loaded.facts) == (b"state3", {"x": [1, 2.5, "y"]})
