@@ -14,7 +14,7 @@ from shared.config import RunConfig
 from shared.datasets.client_data import ClientData
 from shared.datasets.dataset import Normalization
 from shared.datasets.plugin_source import Batches, LoaderSource, describe
-from shared.errors import DatasetError, PluginError
+from shared.errors import ConstellationError, DatasetError, PluginError
 
 _INPUT_KEYS = ("image", "img", "inputs", "input", "x", "features", "pixel_values")
 _LABEL_KEYS = ("label", "labels", "target", "targets", "y", "fine_label")
@@ -116,6 +116,8 @@ class LoaderFederation:
             raise PluginError(f"dataset {source.name!r}: the training loader of client 0 yields no batch")
         self._input_shape = tuple(first[0].shape[1:])
         self._class_names = _declared_classes(train) or self._seen_classes()
+        if len(self._class_names) < 2:
+            raise PluginError(f"dataset {source.name!r}: at least 2 classes are needed, got {list(self._class_names)}")
 
     @property
     def name(self) -> str:
@@ -203,8 +205,17 @@ def _declared_classes(loader: Batches) -> tuple[str, ...]:
     return ()
 
 
+def _own_batches(name: str, loader: Batches) -> Iterator[object]:
+    try:
+        yield from loader
+    except ConstellationError:
+        raise
+    except Exception as error:  # a person's own code, which may fail in any way: it is their code we report on
+        raise PluginError(f"dataset {name!r} failed: {type(error).__name__}: {error}") from error
+
+
 def _tensor_batches(name: str, loader: Batches) -> Iterator[tuple[Tensor, Tensor]]:
-    for batch in loader:
+    for batch in _own_batches(name, loader):
         inputs, labels = _pair(name, batch)
         if len(inputs) != len(labels) or labels.ndim != 1 or inputs.ndim < 2 or labels.is_floating_point():
             raise PluginError(

@@ -2,7 +2,7 @@
 
 Two forms, told apart by their signature:
 
-* a function with a parameter ``num_clients`` or ``num_partitions``, or with two or more required positional ones, is
+* a function with a positional parameter ``num_clients`` or ``num_partitions``, or with two or more required ones, is
   ``f(client_id, num_clients, **kw) -> (train_loader, test_loader)``. ``client_id`` is the partition id, from 0. Of
   ``batch_size``, ``seed``, ``data_dir`` and ``config`` it is given, by name, those it has a parameter for; with
   ``**kw`` it is given the first three.
@@ -92,8 +92,9 @@ def _parameters(function: Callable[..., object]) -> Mapping[str, inspect.Paramet
 
 
 def _is_loader_form(parameters: Mapping[str, inspect.Parameter]) -> bool:
-    required = [p for p in parameters.values() if p.kind in _POSITIONAL and p.default is inspect.Parameter.empty]
-    return bool(_LOADER_PARAMETERS & parameters.keys()) or len(required) >= 2
+    positional = [p for p in parameters.values() if p.kind in _POSITIONAL]
+    required = [p for p in positional if p.default is p.empty]
+    return len(required) >= 2 or not _LOADER_PARAMETERS.isdisjoint(p.name for p in positional)
 
 
 def _extra_arguments(name: str, parameters: Mapping[str, inspect.Parameter], config: RunConfig) -> dict[str, object]:
