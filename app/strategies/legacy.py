@@ -75,6 +75,9 @@ class LegacyStrategyAdapter(Strategy):
         manager = GridClientManager(grid)
         parameters = self._to_parameters(arrays)
         if server_round == 1:
+            # Legacy FedAvgM works on the initial parameters it was built with; the model is ours to make here.
+            if getattr(self.legacy, "initial_parameters", parameters) is None:
+                self.legacy.initial_parameters = parameters  # type: ignore[attr-defined]
             parameters = self.legacy.initialize_parameters(manager) or parameters
         requests = self.legacy.configure_fit(server_round, parameters, manager)
         return self._messages(requests, MessageType.TRAIN, server_round, config)

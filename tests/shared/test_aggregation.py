@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from flwr.serverapp.strategy.fedtrimmedavg import trim_mean
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.aggregation import (
@@ -135,6 +135,7 @@ def test_equal_updates_are_the_result(rule):
 
 
 @pytest.mark.parametrize("name", ["median", "trimmed-mean", "norm-clip"])
+@settings(deadline=None)
 @given(seed=st.integers(0, 1000), size=st.floats(1e3, 1e30), where=st.integers(0, 4))
 def test_one_hostile_update_of_five_moves_no_coordinate_past_the_honest(name, seed, size, where):
     rng = np.random.default_rng(seed)
@@ -150,6 +151,7 @@ def test_one_hostile_update_of_five_moves_no_coordinate_past_the_honest(name, se
 
 
 @pytest.mark.parametrize("rule", AGGREGATIONS.values())
+@settings(deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_the_order_of_clients_does_not_matter(rule, seed):
     base, updates, counts = random_cohort(seed)

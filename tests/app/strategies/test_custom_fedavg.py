@@ -25,7 +25,7 @@ def test_a_run_equals_flowers_bit_for_bit(make_federation):
         assert ours[name].tobytes() == array.tobytes()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
 @given(data=st.data(), dtype=st.sampled_from(["float16", "float32", "float64"]))
 def test_any_weights_and_values_average_as_flowers_do(federation, data, dtype):
     requests = federation.ask(FedAvg(min_train_nodes=1), 1)

@@ -8,9 +8,10 @@ from flwr.app import ConfigRecord
 from flwr.common import EvaluateIns, FitIns, ndarrays_to_parameters, parameters_to_ndarrays
 from flwr.server.strategy import FedAdagrad as LegacyFedAdagrad
 from flwr.server.strategy import FedAvg as LegacyFedAvg
+from flwr.server.strategy import FedAvgM as LegacyFedAvgM
 from flwr.server.strategy import FedProx as LegacyFedProx
 from flwr.server.strategy import Strategy as LegacyStrategy
-from flwr.serverapp.strategy import FedAdagrad, FedAvg
+from flwr.serverapp.strategy import FedAdagrad, FedAvg, FedAvgM
 
 from app.strategies.legacy import LegacyStrategyAdapter
 from app.strategies.legacy_clients import GridClientManager
@@ -135,6 +136,14 @@ def test_legacy_fedadagrad_equals_the_new_one(make_federation):
     new = make_federation(5).play(FedAdagrad(fraction_train=0.6, min_train_nodes=1, **settings), range(1, 4))
     for name, array in new.items():
         assert old[name] == pytest.approx(array, rel=1e-4)
+
+
+def test_legacy_fedavgm_without_initial_parameters_starts_from_the_model(make_federation):
+    settings = {"server_momentum": 0.9, "server_learning_rate": 0.5}
+    old = make_federation(5).play(LegacyStrategyAdapter(LegacyFedAvgM(**SAMPLING, **settings)), range(1, 4))
+    new = make_federation(5).play(FedAvgM(fraction_train=0.6, min_train_nodes=1, **settings), range(1, 4))
+    for name, array in new.items():
+        assert old[name] == pytest.approx(array, abs=1e-5)
 
 
 def test_legacy_fedprox_reaches_clients_under_the_name_of_the_wire(federation):

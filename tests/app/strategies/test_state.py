@@ -16,7 +16,7 @@ from flwr.common import ndarrays_to_parameters
 from flwr.server.strategy import FedAdam as LegacyFedAdam
 from flwr.server.strategy import FedAvgM as LegacyFedAvgM
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideAdaptiveClipping, FedAvg
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.strategies.aggregation_override import AggregationOverride
@@ -345,6 +345,7 @@ def test_every_truncation_is_refused(federation):
             StrategyState.from_bytes(data[:length])
 
 
+@settings(deadline=None)
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_flipped_bits_are_refused_or_read_but_never_raise_anything_else(where, bit):
     strategy = named("fedavgm")()

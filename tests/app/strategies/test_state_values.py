@@ -11,7 +11,7 @@ import pytest
 import torch
 from flwr.app import ConfigRecord, MetricRecord
 from flwr.common import Parameters
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -38,12 +38,14 @@ def there_and_back(value):
     return decode(node, encoder.arrays)
 
 
+@settings(deadline=None)
 @given(value=values)
 def test_plain_values_come_back_equal_and_of_the_same_type(value):
     # repr tells -0.0 from 0.0, True from 1, a tuple from a list, and NaN equals NaN in it.
     assert repr(there_and_back(value)) == repr(value)
 
 
+@settings(deadline=None)
 @given(array=hnp.arrays(st.sampled_from(sorted(ALLOWED_DTYPES)), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0)))
 def test_arrays_come_back_to_the_bit(array):
     back = there_and_back([array])[0]
