@@ -13,7 +13,7 @@ from shared.datasets.dataset import Examples
 
 # Bytes of float inputs gathered at once: far above a batch, so that gathering costs nothing by the step, and far below
 # a whole data set, so that a client that owns everything does not double its memory.
-_GATHER_BYTES = 16 * 1024 * 1024
+_GATHER_BYTES = 4 * 1024 * 1024
 
 
 class ClientData(Protocol):

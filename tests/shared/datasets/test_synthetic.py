@@ -7,6 +7,7 @@ import torch
 
 from shared.config import RunConfig
 from shared.datasets.synthetic import load_synthetic
+from shared.errors import DatasetError
 
 
 def test_the_seed_and_the_number_decide_the_images() -> None:
@@ -55,3 +56,8 @@ def test_the_inputs_lie_around_zero() -> None:
     inputs, _ = load_synthetic(RunConfig(num_examples=1_000)).train.everything()
     assert abs(float(inputs.mean())) < 0.2
     assert 0.5 < float(inputs.std()) < 1.5
+
+
+def test_more_than_the_machine_holds_is_refused_in_one_sentence() -> None:
+    with pytest.raises(DatasetError, match=r"num-examples 1000000000000000 synthetic images do not fit into memory"):
+        load_synthetic(RunConfig(num_examples=10**15))
