@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from shared.models.device import choose_device
 from shared.models.resident import ResidentModel
 from shared.parameters import AnyArray, Arrays
 
+AlterData = Callable[[int, ClientData], ClientData]
 OVERRIDES = frozenset({"learning-rate", "local-epochs", "local-steps", "proximal-mu"})
 _TRAINING_STREAM = 1  # the run's seed feeds several generators; each has its number
 _KEPT_CLIENTS = 8  # whose data stays built: a cohort of a few silos keeps theirs from round to round
@@ -28,10 +29,17 @@ class ClientRuntime:
     What it computes depends on its arguments and the settings alone, never on what it computed before.
     """
 
-    def __init__(self, config: RunConfig, data: FederatedData) -> None:
-        """Keep the settings; the model is built at the first message, in the process that needs it."""
+    def __init__(self, config: RunConfig, data: FederatedData, *, alter: AlterData | None = None) -> None:
+        """Keep the settings; the model is built at the first message, in the process that needs it.
+
+        Args:
+            config: The run's settings.
+            data: Everybody's data.
+            alter: What each client's data passes through: (partition id, honest data) -> data; for attacks.
+        """
         self.config = config
         self.data = data
+        self._alter = alter
         self._model: ResidentModel | None = None
         self._clients: OrderedDict[int, ClientData] = OrderedDict()
 
@@ -80,7 +88,8 @@ class ClientRuntime:
             DatasetError: There is no such partition.
         """
         if partition_id not in self._clients:
-            self._clients[partition_id] = self.data.client(partition_id)
+            data = self.data.client(partition_id)
+            self._clients[partition_id] = self._alter(partition_id, data) if self._alter else data
             if len(self._clients) > _KEPT_CLIENTS:
                 self._clients.popitem(last=False)
         self._clients.move_to_end(partition_id)

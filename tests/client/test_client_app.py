@@ -6,16 +6,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from client.client_app import build_client_app, runtime_from_context
+from client.client_app import app, build_client_app, build_simulation_app, runtime_from_context
 from client.runtime import ClientRuntime
 from shared.config import RunConfig
+from shared.crypto.keys import KeyStore
 from shared.datasets.client_data import TensorClientData
 from shared.datasets.dataset import Dataset
 from shared.datasets.federated import TensorFederation, federate_dataset
-from shared.errors import ConfigError, DatasetError
+from shared.errors import ConfigError, DatasetError, KeyStoreError, RequestRefused
 from shared.models.catalog import build_model
 from shared.records import from_array_record, to_array_record
 
@@ -237,3 +239,58 @@ def test_runtime_from_a_context_takes_the_runs_settings_and_the_nodes_number_of_
     assert runtime_of(node) is runtime
     node.run_config["seed"] = 12
     assert runtime_of(node) is not runtime
+
+
+def no_key(context: Context) -> None:
+    raise AssertionError("with signatures off no key is needed")
+
+
+def test_simulated_clients_are_hostile_where_the_settings_say_so():
+    config = replace(CONFIG, signatures=False, attack=("nan:1",))
+    app = build_simulation_app(config, small_federation(), identity_of=no_key, server_key_of=no_key)
+    finite = [all(np.isfinite(array).all() for array in values(app(request(), context(i)))) for i in (0, 1)]
+    assert finite == [True, False]
+
+
+def test_label_flipping_changes_what_a_simulated_client_learns():
+    config = replace(CONFIG, signatures=False)
+    flipped = replace(config, attack=("label-flip:1",))
+    honest, hostile = (
+        build_simulation_app(c, small_federation(), identity_of=no_key, server_key_of=no_key) for c in (config, flipped)
+    )
+    assert equal(honest(request(), context(0)), hostile(request(), context(0)))
+    assert not equal(honest(request(), context(1)), hostile(request(), context(1)))
+
+
+def test_simulated_client_with_signatures_on_refuses_a_request_that_is_not_signed():
+    key = generate_private_key(65537, 2048)
+    app = build_simulation_app(
+        CONFIG, small_federation(), identity_of=no_key, server_key_of=lambda context: key.public_key()
+    )
+    with pytest.raises(RequestRefused, match="not signed"):
+        app(request(), context())
+
+
+@pytest.mark.parametrize("settings", [{"signatures": True}, {}, {"signatures": 0}, {"signatures": "false"}])
+def test_stock_client_without_a_key_trains_only_where_signatures_are_off(settings):
+    node = Context(1, 77, {"partition-id": 0}, RecordDict(), settings)
+    with pytest.raises(KeyStoreError, match="key-path"):
+        app(request(), node)
+
+
+def test_stock_client_with_a_key_cannot_be_talked_out_of_signing(tmp_path):
+    store = KeyStore(tmp_path / "keys", key_bits=2048)
+    store.export_public("server", store.load_or_create("server"))
+    node_config = {"partition-id": 0, "key-path": str(store.private_path("server"))}
+    node = Context(1, 77, node_config, RecordDict(), {"signatures": False})
+    with pytest.raises(RequestRefused, match="not signed"):
+        app(request(), node)
+
+
+def test_stock_client_trains_unsigned_where_nobody_signs():
+    config = replace(CONFIG, dataset="mnist-sample", signatures=False, num_clients=2, local_steps=1)
+    node = Context(1, 77, {"partition-id": 1, "num-partitions": 2}, RecordDict(), config.as_flat())
+    model = build_model(config.model, (1, 28, 28), 10, config.seed)
+    message = request()
+    message.content["arrays"] = to_array_record({k: v.numpy() for k, v in model.state_dict().items()})
+    assert app(message, node).content["metrics"]["num-examples"] == 4000
