@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import msgpack
 from flwr.app import ArrayRecord, Context, Message, RecordDict
-from flwr.clientapp import ClientApp
 
 from app.engine import flwr_compat
 from app.engine.frames import Part
@@ -17,6 +16,8 @@ from shared.records import decode_records, encode_records
 MESSAGE, CALL = "message", "call"
 EMPTY_STATE = encode_records(RecordDict())
 
+# A ClientApp, or what stands before one.
+AnyClientApp = Callable[[Message, Context], Message]
 # A named function: its arguments as bytes and the shared payload it works on, to an answer as bytes.
 Call = Callable[[bytes, RecordDict], bytes]
 
@@ -25,7 +26,7 @@ Call = Callable[[bytes, RecordDict], bytes]
 class ClientHandler:
     """Answers messages with a ClientApp and calls with functions."""
 
-    app: ClientApp
+    app: AnyClientApp
     run_config: Mapping[str, bool | int | float | str]
     calls: Mapping[str, Call]
     # The decoded payload of a blob is kept as long as the worker keeps the blob: by identity, never by content.

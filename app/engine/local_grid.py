@@ -2,21 +2,27 @@
 
 Memory grows with the workers and the cohort, not with the registered clients: a client is a number until it is asked,
 its node config is computed then, and only a client that keeps ``context.state`` leaves a trace (its encoded records).
+
+Any thread may call it: Flower's legacy server sends each client's message from a thread of its own.
 """
 
 from __future__ import annotations
 
+import heapq
 import itertools
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgpack
-from flwr.app import ArrayRecord, Error, Message, RecordDict
+from flwr.app import DEFAULT_TTL, ArrayRecord, Error, Message, RecordDict
 from flwr.serverapp import Grid
 
 from app.engine import flwr_compat
 from app.engine.client_handler import CALL, MESSAGE
+from app.engine.sharing import SharedRecords
 from app.engine.worker_pool import Blob, Outcome, Task, WorkerPool
 from shared.errors import WorkerError
 from shared.records import decode_records, encode_records
@@ -24,7 +30,6 @@ from shared.records import decode_records, encode_records
 NodeConfig = Mapping[str, bool | int | float | str]
 
 _FIRST_NODE_ID = 1_000_003  # a node id is not a partition id: nobody may rely on it
-_MIN_SHARED_BYTES = 32 * 1024  # smaller array records travel inside their message
 _WAIT_STEP_S = 0.5  # how often a wait without a deadline looks around
 
 
@@ -53,14 +58,20 @@ class LocalGrid(Grid):
         self._nodes = nodes
         self._run = flwr_compat.empty_run(run_id)
         flwr_compat.identify_process(run_id, flwr_compat.SERVER_NODE_ID)
-        self._ids = itertools.count(1)
+        self._changed = threading.Condition(threading.RLock())  # guards all that follows
+        self._is_collecting = False  # one thread at a time waits for the workers, on behalf of all
+        self._calls_made = itertools.count(1)
+        self._num_sent: Counter[int] = Counter()  # messages by node index
         self._open: dict[str, Message] = {}  # message id -> request
+        self._expiries: list[
+            tuple[float, str]
+        ] = []  # heap of (monotonic second, message id), where a ttl was asked for
         self._replies: dict[str, Message] = {}  # message id -> reply, not yet pulled
         self._calls: dict[str, Outcome | None] = {}
         self._timings: dict[str, ReplyTiming] = {}
         self._states: dict[int, bytes] = {}  # node id -> encoded context.state, only where there is one
         self._changed_states: set[int] = set()
-        self._shared: list[tuple[ArrayRecord, Blob]] = []
+        self._shared = SharedRecords()
 
     def __enter__(self) -> LocalGrid:
         return self
@@ -95,61 +106,72 @@ class LocalGrid(Grid):
         return list(range(_FIRST_NODE_ID, _FIRST_NODE_ID + self._nodes.count))
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        """Queue messages; a node that is not registered answers with an error at once."""
+        """Queue messages; a node that is not registered answers with an error at once.
+
+        A message's id counts the messages to its node, so that it does not depend on the order in which threads send.
+        """
         tasks: list[Task] = []
         ids: list[str] = []
-        for message in messages:
-            message_id = f"{self._run.run_id}-{next(self._ids)}"
-            flwr_compat.assign_message_id(message, message_id)
-            ids.append(message_id)
-            index = self.index_of(message.metadata.dst_node_id)
-            if 0 <= index < self._nodes.count:
-                self._open[message_id] = message
-                tasks.append(self._task(message_id, message, index))
-            else:
-                reason = f"node {message.metadata.dst_node_id} is not registered"
-                self._replies[message_id] = Message(Error(flwr_compat.NODE_UNAVAILABLE, reason), reply_to=message)
+        with self._changed:
+            for message in messages:
+                index = self.index_of(message.metadata.dst_node_id)
+                self._num_sent[index] += 1
+                message_id = f"{self._run.run_id}-{index}-{self._num_sent[index]}"
+                flwr_compat.assign_message_id(message, message_id)
+                ids.append(message_id)
+                if 0 <= index < self._nodes.count:
+                    self._open[message_id] = message
+                    self._note_expiry(message)
+                    tasks.append(self._task(message_id, message, index))
+                else:
+                    reason = f"node {message.metadata.dst_node_id} is not registered"
+                    self._replies[message_id] = Message(Error(flwr_compat.NODE_UNAVAILABLE, reason), reply_to=message)
         self._pool.submit(tasks)
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """Return those replies that are there, each once, without waiting."""
-        self._collect(0.0)
-        return [self._replies.pop(message_id) for message_id in message_ids if message_id in self._replies]
+        return self.wait_messages(message_ids, 0.0)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        """Send messages and wait for the replies; those that are missing after ``timeout`` seconds are cancelled."""
-        waiting = dict.fromkeys(self.push_messages(messages))
+        """Send messages and wait for the replies; those that are missing after ``timeout`` seconds are cancelled.
+
+        Returns:
+            The replies in the order in which the messages were sent: sums over them do not depend on timing.
+        """
+        sent = self.push_messages(messages)
+        waiting = dict.fromkeys(sent)
         deadline = None if timeout is None else time.monotonic() + timeout
-        replies: list[Message] = []
+        replies: dict[str, Message] = {}
         while waiting:
             left = _WAIT_STEP_S if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 self.cancel(waiting)
                 break
-            found = self.wait_messages(waiting, min(left, _WAIT_STEP_S))
-            for reply in found:
-                waiting.pop(reply.metadata.reply_to_message_id)
-            replies += found
-        return replies
+            for reply in self.wait_messages(waiting, min(left, _WAIT_STEP_S)):
+                message_id = reply.metadata.reply_to_message_id
+                waiting.pop(message_id)
+                replies[message_id] = reply
+        return [replies[message_id] for message_id in sent if message_id in replies]
 
     # Beyond Flower's Grid: what the round loop uses where it is offered
 
     def wait_messages(self, message_ids: Iterable[str], timeout_s: float) -> list[Message]:
         """Return those replies that are there, waiting up to ``timeout_s`` for the first."""
         wanted = list(message_ids)
-        if not any(message_id in self._replies for message_id in wanted):
-            self._collect(timeout_s)
-        return [self._replies.pop(message_id) for message_id in wanted if message_id in self._replies]
+        self._collect(wanted, timeout_s)
+        with self._changed:
+            return [self._replies.pop(message_id) for message_id in wanted if message_id in self._replies]
 
     def cancel(self, message_ids: Iterable[str]) -> None:
         """Forget messages: those that wait are dropped, the answers of those that run are thrown away."""
         forgotten = list(message_ids)
         self._pool.cancel(forgotten)
-        for message_id in forgotten:
-            self._open.pop(message_id, None)
-            self._replies.pop(message_id, None)
-            self._timings.pop(message_id, None)
+        with self._changed:
+            for message_id in forgotten:
+                self._open.pop(message_id, None)
+                self._replies.pop(message_id, None)
+                self._timings.pop(message_id, None)
 
     def timing_of(self, reply: Message) -> ReplyTiming | None:
         """Return what the engine measured for a reply; once."""
@@ -166,7 +188,7 @@ class LocalGrid(Grid):
             WorkerError: The function raised, or its worker died.
         """
         blob = Blob(encode_records(payload))
-        tickets = [f"call-{next(self._ids)}" for _ in arguments]
+        tickets = [f"call-{next(self._calls_made)}" for _ in arguments]
         self._calls.update(dict.fromkeys(tickets))
         self._pool.submit(
             [
@@ -175,7 +197,7 @@ class LocalGrid(Grid):
             ]
         )
         while any(self._calls[ticket] is None for ticket in tickets):
-            self._collect(_WAIT_STEP_S)
+            self._collect((), _WAIT_STEP_S)
         return [_call_result(name, self._calls.pop(ticket)) for ticket in tickets]
 
     # Client states, for checkpoints
@@ -196,9 +218,10 @@ class LocalGrid(Grid):
         names: list[tuple[str, int]] = []
         blobs: list[Blob] = []
         for name, record in message.content.items():
-            if isinstance(record, ArrayRecord) and _num_bytes(record) >= _MIN_SHARED_BYTES:
+            blob = self._shared.blob_of(record) if isinstance(record, ArrayRecord) else None
+            if blob is not None:
                 names.append((name, len(blobs)))
-                blobs.append(self._share(record))
+                blobs.append(blob)
             else:
                 names.append((name, -1))
                 own[name] = record
@@ -208,27 +231,51 @@ class LocalGrid(Grid):
         head = msgpack.packb((fields, config, names, encode_records(own), state))
         return Task(ticket=message_id, kind=MESSAGE, head=head, blobs=blobs, cost=self._nodes.cost_of(index))
 
-    def _share(self, record: ArrayRecord) -> Blob:
-        """Encode a record once for all the messages of a cohort that carry it.
+    def _collect(self, wanted: Sequence[str], timeout_s: float) -> None:
+        """Take in what the workers have answered, waiting up to ``timeout_s`` unless a wanted reply is there."""
+        with self._changed:
+            self._expire()
+            if any(message_id in self._replies for message_id in wanted):
+                timeout_s = 0.0
+            elif self._expiries:
+                timeout_s = max(0.0, min(timeout_s, self._expiries[0][0] - time.monotonic()))
+            if self._is_collecting:
+                self._changed.wait(timeout_s)
+                return
+            self._is_collecting = True
+        outcomes: list[Outcome] = []
+        try:
+            outcomes = self._pool.wait(timeout_s)
+        finally:
+            with self._changed:
+                self._is_collecting = False
+                for outcome in outcomes:
+                    self._take(outcome)
+                self._expire()
+                self._changed.notify_all()
 
-        Compared by the identity of its arrays: strategies make a new record around the same arrays for each client.
-        """
-        for known, blob in self._shared:
-            if known.keys() == record.keys() and all(known[key] is array for key, array in record.items()):
-                return blob
-        keep = ArrayRecord()
-        for key, array in record.items():
-            keep[key] = array
-        blob = Blob(encode_records(RecordDict({"": keep})))
-        self._shared = [*self._shared[-1:], (keep, blob)]
-        return blob
+    def _take(self, outcome: Outcome) -> None:
+        if outcome.ticket in self._calls:
+            self._calls[outcome.ticket] = outcome
+        elif (request := self._open.pop(outcome.ticket, None)) is not None:
+            self._replies[outcome.ticket] = self._reply(request, outcome)
 
-    def _collect(self, timeout_s: float) -> None:
-        for outcome in self._pool.wait(timeout_s):
-            if outcome.ticket in self._calls:
-                self._calls[outcome.ticket] = outcome
-            elif (request := self._open.pop(outcome.ticket, None)) is not None:
-                self._replies[outcome.ticket] = self._reply(request, outcome)
+    def _note_expiry(self, message: Message) -> None:
+        ttl_s = message.metadata.ttl
+        if ttl_s < DEFAULT_TTL:
+            heapq.heappush(self._expiries, (time.monotonic() + ttl_s, message.metadata.message_id))
+
+    def _expire(self) -> None:
+        """Answer for messages whose time to live is over with an error, as a SuperLink does."""
+        if not self._open:
+            self._expiries.clear()
+        while self._expiries and self._expiries[0][0] <= time.monotonic():
+            _, message_id = heapq.heappop(self._expiries)
+            request = self._open.pop(message_id, None)
+            if request is not None:
+                self._pool.cancel([message_id])
+                reason = f"no reply came in the message's time to live of {request.metadata.ttl:g} s"
+                self._replies[message_id] = Message(Error(flwr_compat.MESSAGE_UNAVAILABLE, reason), reply_to=request)
 
     def _reply(self, request: Message, outcome: Outcome) -> Message:
         if outcome.error is not None:
@@ -244,16 +291,6 @@ class LocalGrid(Grid):
         if code:
             return Message(Error(code, reason), reply_to=request)
         return Message(decode_records(content), reply_to=request)
-
-
-def _num_bytes(record: ArrayRecord) -> int:
-    total = 0
-    for array in record.values():
-        size = 8
-        for extent in array.shape:
-            size *= extent
-        total += size
-    return total
 
 
 def _call_result(name: str, outcome: Outcome | None) -> bytes:

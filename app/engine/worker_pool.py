@@ -117,12 +117,16 @@ class WorkerPool:
         """Return what has been answered, waiting up to ``timeout_s`` for the first; empty when nothing came.
 
         Raises:
-            WorkerError: Workers cannot be kept alive.
+            WorkerError: Workers cannot be kept alive, or the pool was closed.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._outcomes or self._failure or not self._num_open, timeout_s)
+            self._changed.wait_for(
+                lambda: self._outcomes or self._failure or self._is_closing or not self._num_open, timeout_s
+            )
             found = list(self._outcomes)
             self._outcomes.clear()
+            if not found and self._is_closing:
+                raise WorkerError("the workers were ended before they had answered")
             if not found and self._failure:
                 raise WorkerError(self._failure)
             return found

@@ -4,15 +4,17 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 
 from app.engine.client_handler import ClientHandler
 from app.engine.local_grid import LocalGrid, Nodes
+from app.engine.sharing import SharedRecords
 from app.engine.worker_pool import WorkerPool
 from app.engine.zygote import Zygote
 from shared.errors import WorkerError
@@ -214,3 +216,56 @@ def test_a_registered_client_costs_nothing_until_it_is_asked() -> None:
     with LocalGrid(WorkerPool(Zygote(handler), 1), Nodes(count=1_000_000, config_of=config_of)) as grid:
         ask(grid, "query.count", grid.get_node_ids()[500_000:500_002])
     assert asked == [500_000, 500_001]
+
+
+def test_replies_come_back_in_the_order_of_the_messages(grid: LocalGrid) -> None:
+    nodes = grid.get_node_ids()
+    wanted = [nodes[index] for index in (3, 0, 4, 1, 2, 3, 0)]
+    replies = grid.send_and_receive([Message(RecordDict(), node, "query.config") for node in wanted], timeout=LIMIT_S)
+    assert [reply.metadata.src_node_id for reply in replies] == wanted
+
+
+def test_a_message_expires_with_an_error_after_its_time_to_live(grid: LocalGrid) -> None:
+    hanging, other = grid.get_node_ids()[:2]
+    messages = [Message(RecordDict(), hanging, "query.hang", ttl=0.3), Message(RecordDict(), other, "query.count")]
+    late, good = grid.send_and_receive(messages)
+    assert late.error.code == 3  # Flower's MESSAGE_UNAVAILABLE
+    assert "0.3 s" in (late.error.reason or "")
+    assert good.has_content()
+
+
+def test_many_threads_may_send_and_receive_at_once(grid: LocalGrid) -> None:
+    def ask_one(node: int) -> int:
+        messages = [Message(RecordDict(), node, "query.config")]
+        (reply,) = grid.send_and_receive(messages, timeout=LIMIT_S)
+        return reply.metadata.src_node_id
+
+    wanted = grid.get_node_ids() * 20
+    with ThreadPoolExecutor(max_workers=16) as threads:
+        assert list(threads.map(ask_one, wanted)) == wanted
+
+
+def test_closing_the_grid_frees_whoever_waits_for_a_reply(grid: LocalGrid) -> None:
+    def ask_one(node: int) -> list[Message]:
+        return grid.send_and_receive([Message(RecordDict(), node, "query.hang")], timeout=LIMIT_S)
+
+    with ThreadPoolExecutor(max_workers=5) as threads:
+        waiting = [threads.submit(ask_one, node) for node in grid.get_node_ids()]
+        grid.close()
+        for future in waiting:
+            with pytest.raises(WorkerError, match="ended before"):
+                future.result(LIMIT_S)
+
+
+def test_a_legacy_model_is_sent_to_each_worker_once() -> None:
+    tensors = [bytes(40_000), bytes(10)]
+
+    def record() -> ArrayRecord:
+        return ArrayRecord({str(i): Array(dtype="", shape=(), stype="x", data=data) for i, data in enumerate(tensors)})
+
+    shared = SharedRecords()
+    blob = shared.blob_of(record())
+    assert blob is not None
+    assert shared.blob_of(record()) is blob  # new Array objects around the same bytes
+    assert shared.blob_of(ArrayRecord({"0": record()["0"]})) is not blob
+    assert shared.blob_of(ArrayRecord({"1": record()["1"]})) is None  # too small to bother
