@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,6 +14,10 @@ from rich.console import Console
 from constellation.exit_codes import INTERRUPTED
 from constellation.options import resolve, resolve_resumed
 from shared.config import RunConfig, unusual_settings
+from shared.errors import ConfigError
+
+if TYPE_CHECKING:
+    from constellation.results import RunResult
 
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -22,6 +27,8 @@ def demo(
     config_file: Annotated[Path | None, typer.Option("--config", help="TOML file of settings")] = None,
     resume: Annotated[Path | None, typer.Option("--resume", help="go on with the run in this folder")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")] = False,
+    baselines: Annotated[bool, typer.Option("--baselines", help="also train centralised, and clients alone")] = False,
+    seeds: Annotated[str, typer.Option("--seeds", help="repeat with these seeds, as 1,2,3")] = "",
     log_level: Annotated[str, typer.Option("--log-level", help=", ".join(_LEVELS))] = "warning",
     log_file: Annotated[Path | None, typer.Option("--log-file", help="write the log there")] = None,
 ) -> None:
@@ -33,28 +40,81 @@ def demo(
     for sentence in unusual_settings(config):
         Console(stderr=True, highlight=False).print(f"warning: {sentence}", markup=False)
     set_up_logging(log_level, log_file)
-    run_once(config, console, as_json=as_json, resume=resume)
+    wanted = parse_seeds(seeds) if seeds else [config.seed]
+    if resume and seeds:
+        raise ConfigError("seeds cannot be given with --resume: it goes on with one run")
+    result = run_seeds(config, wanted, console, is_quiet=as_json, resume=resume, baselines=baselines)
+    show(result, console, as_json=as_json)
 
 
-def run_once(config: RunConfig, console: Console, *, as_json: bool, resume: Path | None) -> None:
-    """Run one federation and print its results."""
+def parse_seeds(text: str) -> list[int]:
+    """Read ``1,2,3``.
+
+    Raises:
+        ConfigError: It is not a list of different whole numbers.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) != len(parts):
+        raise ConfigError(f"seeds must be different whole numbers with commas between them, got {text!r}")
+    return [int(part) for part in parts]
+
+
+def run_seeds(
+    config: RunConfig, seeds: list[int], console: Console, *, is_quiet: bool, resume: Path | None, baselines: bool
+) -> RunResult:
+    """Run once a seed; the last result holds all seeds' figures when there are several."""
+    from constellation.results import write_figures
     from constellation.training import run
+    from monitor.report import SeedRun
     from monitor.terminal import TerminalView
 
-    sinks = [] if as_json else [TerminalView(console)]
-    result = run(config, sinks=sinks, resume=resume)
+    done: list[SeedRun] = []
+    for seed in seeds:
+        sinks = [] if is_quiet else [TerminalView(console)]
+        result = run(replace(config, seed=seed), sinks=sinks, resume=resume, baselines=baselines)
+        done.append(SeedRun(seed=seed, accuracy=result.accuracy, loss=result.loss, run=result.run_id))
+        if result.state != "completed":
+            break
+    if len(seeds) > 1:
+        result = replace(result, seeds=tuple(done))
+        write_figures(result)
+    return result
+
+
+def show(result: RunResult, console: Console, *, as_json: bool) -> None:
+    """Print the results, and end with the exit code that goes with them."""
     if as_json:
         typer.echo(json.dumps(result.to_json()))
+    else:
+        for line in closing_lines(result):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     if result.state == "interrupted":
         raise typer.Exit(INTERRUPTED)
-    if not as_json:
-        console.print(f"results in {result.output}", markup=False, highlight=False)
+
+
+def closing_lines(result: RunResult) -> list[str]:
+    """Say what came of it and where it lies."""
+    from constellation.folders import REPORT_FILE
+    from constellation.results import seeds_json
+
+    lines: list[str] = []
+    if (found := result.baselines) is not None:
+        lines.append(
+            f"baselines: centralised {found.centralised:.1%}, clients alone {found.local_mean:.1%} "
+            f"(deviation {found.local_deviation:.1%})"
+        )
+    if result.seeds:
+        figures = seeds_json(result.seeds)
+        accuracy, deviation = figures["accuracy_mean"], figures["accuracy_deviation"]
+        if isinstance(accuracy, float) and isinstance(deviation, float):
+            lines.append(f"{len(result.seeds)} seeds: accuracy {accuracy:.1%}, deviation {deviation:.1%}")
+    if result.state in ("stopped", "interrupted"):
+        lines.append(f"to go on: constellation demo --resume {result.output}")
+    return [*lines, f"report: {result.output / REPORT_FILE}"]
 
 
 def set_up_logging(level: str, log_file: Path | None) -> None:
     """Send our log, and Flower's, to stderr or to a file."""
-    from shared.errors import ConfigError
-
     if level not in _LEVELS:
         raise ConfigError(f"log-level must be one of {', '.join(_LEVELS)}, got {level!r}")
     handler = logging.FileHandler(log_file) if log_file else logging.StreamHandler()

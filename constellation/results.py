@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,8 +12,15 @@ import safetensors.numpy
 from flwr.app import ArrayRecord
 
 from constellation import folders
+from constellation.baselines import BaselineAccuracies
+from constellation.model_recipe import how_to_load
+from constellation.names import client_id_of
+from monitor.files import write_atomically
+from monitor.metrics_csv import write_metrics_csv
+from monitor.report import Baselines, Extras, SeedRun, write_report
 from monitor.series import read_series
 from monitor.sinks import read_events
+from monitor.system import environment
 from monitor.tables import RunSeries
 from shared.config import RunConfig
 from shared.errors import RunFailed
@@ -37,12 +44,14 @@ class RunResult:
     seconds_total: float
     seconds_rounds: float
     output: Path
+    baselines: BaselineAccuracies | None = None
+    seeds: tuple[SeedRun, ...] = ()  # of all runs that differ in their seed only
     arrays: Mapping[str, AnyArray] = field(repr=False)  # the global model
     series: RunSeries = field(repr=False)  # every table
 
     def to_json(self) -> dict[str, object]:
-        """Return the figures as one JSON object."""
-        return {
+        """Return the figures as one JSON object; ``baselines`` and ``seeds`` only where they were asked for."""
+        figures: dict[str, object] = {
             "run_id": self.run_id,
             "state": self.state,
             "engine": self.config.engine,
@@ -61,10 +70,33 @@ class RunResult:
             "seconds_rounds": round(self.seconds_rounds, 3),
             "output": str(self.output),
         }
+        if self.baselines is not None:
+            figures["baselines"] = {
+                "centralised": self.baselines.centralised,
+                "local_only": self.baselines.local_mean,
+                "local_only_deviation": self.baselines.local_deviation,
+            }
+        if self.seeds:
+            figures["seeds"] = seeds_json(self.seeds)
+        return figures
 
 
-def write_results(run_dir: Path, config: RunConfig, arrays: ArrayRecord) -> RunResult:
-    """Write the model and the tables of a run that ended, and return its results.
+def seeds_json(seeds: Sequence[SeedRun]) -> dict[str, object]:
+    """Return each seed's figures, and their mean and sample standard deviation."""
+    figures: dict[str, object] = {
+        "runs": [{"seed": run.seed, "run_id": run.run, "accuracy": run.accuracy, "loss": run.loss} for run in seeds]
+    }
+    for name in ("accuracy", "loss"):
+        values = [value for run in seeds if (value := getattr(run, name)) is not None]
+        figures[f"{name}_mean"] = statistics.fmean(values) if values else None
+        figures[f"{name}_deviation"] = statistics.stdev(values) if len(values) > 1 else None
+    return figures
+
+
+def write_results(
+    run_dir: Path, config: RunConfig, arrays: ArrayRecord, baselines: BaselineAccuracies | None = None
+) -> RunResult:
+    """Write the model, the tables and the report of a run that ended, and return its results.
 
     Raises:
         RunFailed: The folder cannot be written any more.
@@ -85,20 +117,46 @@ def write_results(run_dir: Path, config: RunConfig, arrays: ArrayRecord) -> RunR
         seconds_total=summary.seconds_total,
         seconds_rounds=summary.seconds_rounds,
         output=run_dir,
+        baselines=baselines,
         arrays=model,
         series=series,
     )
     try:
-        _write(run_dir / folders.MODEL_FILE, safetensors.numpy.save(model))
-        _write(run_dir / folders.RESULT_FILE, (json.dumps(result.to_json(), indent=2) + "\n").encode())
+        write_atomically(run_dir / folders.MODEL_FILE, safetensors.numpy.save(model))
+        write_metrics_csv(run_dir / folders.METRICS_FILE, read_events(run_dir / folders.EVENTS_FILE))
+        write_figures(result)
     except OSError as error:
         reason = error.strerror or str(error)
         raise RunFailed(f"results of {run_dir} cannot be written: {reason}; free the disk, then --resume") from error
     return result
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    fresh = path.with_name(f".{path.name}-{os.getpid()}")
-    fresh.write_bytes(data)
-    fresh.replace(path)
+def write_figures(result: RunResult) -> None:
+    """Write ``report.json`` and ``report.html``.
+
+    Raises:
+        OSError: The folder cannot be written any more.
+    """
+    write_atomically(result.output / folders.RESULT_FILE, json.dumps(result.to_json(), indent=2) + "\n")
+    write_report(
+        result.output,
+        Extras(
+            environment=environment(),
+            how_to_load=how_to_load(result.config.model, result.arrays),
+            baselines=_baselines_of(result),
+            seeds=result.seeds,
+        ),
+    )
+
+
+def _baselines_of(result: RunResult) -> Baselines | None:
+    found = result.baselines
+    if found is None:
+        return None
+    return Baselines(
+        centralised=found.centralised,
+        local_only=found.local_mean,
+        local_only_deviation=found.local_deviation,
+        local_only_by_client={client_id_of(partition): value for partition, value in found.local_only.items()},
+        note=f"Each trained for {result.config.num_rounds} rounds with the run's settings, from the same weights.",
+    )

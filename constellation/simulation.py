@@ -21,6 +21,8 @@ from app.engine.worker_pool import WorkerPool
 from app.engine.zygote import Spawner, SpawnTarget, WorkerSource, Zygote
 from client.client_app import build_client_app
 from client.runtime import ClientRuntime
+from constellation.baselines import BASELINE_CALL, baseline_call
+from constellation.names import client_id_of
 from shared.config import RunConfig, Scalar, from_mapping
 from shared.datasets.federated import FederatedData, federate
 from shared.evaluation import EVALUATION_BATCH_SIZE, Metrics, batches_of, evaluate, merge_metrics
@@ -32,11 +34,6 @@ from shared.records import from_array_record, to_array_record
 _EVALUATE_CALL = "evaluate"
 _RANGE = struct.Struct(">QQ")  # first and last+1 index of a shard of the test set
 _METRICS = struct.Struct(">dQQ")  # loss sum, correct, examples
-
-
-def client_id_of(partition_id: int) -> str:
-    """Name a simulated client."""
-    return f"client-{partition_id}"
 
 
 def num_workers_of(config: RunConfig) -> int:
@@ -51,7 +48,10 @@ def client_handler(config: RunConfig, data: FederatedData, mods: list[Mod]) -> C
     torch.set_num_threads(1)  # as many processes as cores: a second thread each would only get in the way
     tune_allocator()
     runtime = ClientRuntime(config, data)
-    calls: Mapping[str, Call] = {_EVALUATE_CALL: _evaluate_shard(runtime)}
+    calls: Mapping[str, Call] = {
+        _EVALUATE_CALL: _evaluate_shard(runtime),
+        BASELINE_CALL: baseline_call(runtime),
+    }
     return ClientHandler(app=build_client_app(runtime, mods), run_config=config.as_flat(), calls=calls, decoded={})
 
 

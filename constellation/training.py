@@ -21,10 +21,12 @@ from app.engine.randomness import StrategyRandomness
 from app.engine.rounds import RoundLoop, RoundSettings
 from app.strategies.catalog import make_strategy
 from constellation import folders
+from constellation.baselines import measure_baselines
 from constellation.client_mods import mods_of
 from constellation.journal import SimulationJournal
+from constellation.names import client_id_of
 from constellation.results import RunResult, write_results
-from constellation.simulation import central_evaluation, client_id_of, initial_arrays, num_workers_of, start_grid
+from constellation.simulation import central_evaluation, initial_arrays, num_workers_of, start_grid
 from constellation.verification import verified
 from monitor.sinks import JsonlSink, last_seq
 from shared.config import RunConfig
@@ -43,6 +45,7 @@ def run(
     sinks: Sequence[EventSink] = (),
     control: Control | None = None,
     resume: Path | str | None = None,
+    baselines: bool = False,
 ) -> RunResult:
     """Run a federation and return its results.
 
@@ -52,6 +55,7 @@ def run(
         sinks: Where events go besides the run's own ``events.jsonl``; they are closed with the run.
         control: Who may pause and stop the run; by default a file in the run's folder.
         resume: The folder of a run that was killed or stopped: it goes on from its last closed round.
+        baselines: Also train one model on everybody's data, and clients alone, for comparison.
 
     Returns:
         The results, whatever the end: ``state`` is completed, stopped, or interrupted (Ctrl-C).
@@ -66,7 +70,7 @@ def run(
         raise UsageError(f"engine {settings.engine!r} is not part of this version; run with --engine local")
     data = federate(settings)
     with _quiet_flower(), _Run.prepared(settings, data, run_dir, control) as prepared:
-        return prepared.train([*sinks])
+        return prepared.train([*sinks], with_baselines=baselines)
 
 
 @contextmanager
@@ -100,11 +104,9 @@ class _Run:
         cls, config: RunConfig, data: FederatedData, run_dir: Path | None, control: Control | None
     ) -> Iterator[_Run]:
         """Check everything that can be checked, then make the folder, then start the workers."""
-        make_strategy(config)  # a strategy that cannot be built must not leave an empty folder behind
-        arrays = initial_arrays(config, data)
-        mods = mods_of(config)
-        grid = start_grid(config, data, mods)
-        del arrays
+        make_strategy(config)  # what cannot be built must not leave an empty folder behind
+        initial_arrays(config, data)
+        grid = start_grid(config, data, mods_of(config))
         with grid:
             folder = run_dir or folders.create_run_dir(config, folders.new_run_id())
             store = CheckpointStore(folder)
@@ -121,7 +123,7 @@ class _Run:
             finally:
                 store.close()
 
-    def train(self, sinks: list[EventSink]) -> RunResult:
+    def train(self, sinks: list[EventSink], *, with_baselines: bool) -> RunResult:
         """Run the rounds and write the results."""
         events_path = self.run_dir / folders.EVENTS_FILE
         first_seq = last_seq(events_path) + 1 if self.is_resumed else 1
@@ -130,7 +132,10 @@ class _Run:
             arrays = self._rounds(log)
         finally:
             log.close()
-        return write_results(self.run_dir, self.config, arrays)
+        baselines = None
+        if with_baselines:
+            baselines = measure_baselines(self.grid, self.config, self.data, initial_arrays(self.config, self.data))
+        return write_results(self.run_dir, self.config, arrays, baselines)
 
     def _rounds(self, log: EventLog) -> ArrayRecord:
         start = time.monotonic()

@@ -9,7 +9,7 @@ from flwr.serverapp.strategy import Strategy
 from app.strategies.validation import ValidationPolicy
 from app.strategies.verified import VerifiedStrategy
 from constellation.folders import key_dir_of
-from constellation.simulation import client_id_of
+from constellation.names import client_id_of
 from shared.config import RunConfig
 from shared.crypto.directory import FolderDirectory
 from shared.crypto.keys import SERVER_ID, KeyStore
