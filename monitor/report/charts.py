@@ -213,6 +213,8 @@ def _column_tips(
 
 
 def _legend(items: Sequence[tuple[str, str, bool]]) -> Html:
+    if len(items) == 1:  # the heading says what it is
+        return EMPTY
     entries = []
     for label, style, is_area in items:
         shape = (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from monitor.report.charts import Column, Stack, column_chart
 from monitor.report.html import EMPTY, Html, Node, element, join
-from monitor.report.parts import bar, figure, table
+from monitor.report.parts import bar, figure, scrolling, table
 from monitor.report.scale import nice_scale
 from monitor.tables import ClientRow, RunSeries
 from monitor.words import count, percent, plural
@@ -29,8 +29,10 @@ def distribution(series: RunSeries) -> Html:
     names = _class_names(series, num_classes)
     note = _in_words(clients, num_classes) + _not_all(len(clients), series.num_clients)
     if len(clients) <= MAX_TABLE_CLIENTS and num_classes <= MAX_TABLE_CLASSES:
-        caption = "Training examples of each class, by client"
-        heading = element("figcaption", element("h3", caption), element("p", note, class_="note"))
+        heading = element(
+            "figcaption", element("h3", "Training examples of each class"), element("p", note, class_="note")
+        )
+        caption = "By client: a cell is the stronger, the larger its share of the client's data"
         return element("figure", heading, _heat_table(caption, clients, names), class_="card wide")
     return join(
         figure("Classes by client", _class_map(clients, names), note + _map_words(clients, names)),
@@ -65,7 +67,7 @@ def _heat_table(caption: str, clients: Sequence[ClientRow], names: Sequence[str]
     rows = []
     for client in clients:
         total = sum(client.histogram)
-        cells: list[Node] = [element("th", client.client, scope="row")]
+        cells: list[Node] = [element("th", client.client, scope="row", class_="short")]
         cells.append(element("td", count(total), bar(total / largest), class_="n total"))
         counts = (*client.histogram, *[0] * (len(names) - len(client.histogram)))
         cells += [
@@ -73,14 +75,7 @@ def _heat_table(caption: str, clients: Sequence[ClientRow], names: Sequence[str]
         ]
         rows.append(element("tr", *cells))
     head = element("tr", element("th", "Client", scope="col"), *heads)
-    shown = element(
-        "table",
-        element("caption", f"{caption}. A cell is the darker, the larger its share of the client's data."),
-        element("thead", head),
-        element("tbody", *rows),
-        class_="heatmap",
-    )
-    return element("div", shown, class_="scroll", tabindex=0, role="region", aria_label=caption)
+    return scrolling(caption, element("thead", head), element("tbody", *rows), class_="heatmap")
 
 
 def _class_map(clients: Sequence[ClientRow], names: Sequence[str]) -> Html:
@@ -170,10 +165,10 @@ def _sizes(clients: Sequence[ClientRow]) -> tuple[Html, str, Html]:
     bins = [0] * ((high - low) // width + 1)
     for examples in sizes:
         bins[(examples - low) // width] += 1
-    columns = [_size_column(low + place * width, width) for place in range(len(bins))]
+    columns = [_size_column(low + place * width, width, high) for place in range(len(bins))]
     plot = column_chart(
         label=f"Number of clients by size, from {low} to {high} examples",
-        scale=nice_scale(0.0, max(bins)),
+        scale=nice_scale(0.0, max(bins), is_whole=True),
         columns=columns,
         stacks=[Stack(label="clients", values=bins, style="c1")],
         show=lambda value: f"{value:g}",
@@ -186,6 +181,6 @@ def _sizes(clients: Sequence[ClientRow]) -> tuple[Html, str, Html]:
     )
 
 
-def _size_column(first: int, width: int) -> Column:
-    last = first + width - 1
-    return Column(name=count(first) if width == 1 else f"{count(first)} to {count(last)}", first=first, last=last)
+def _size_column(first: int, width: int, highest: int) -> Column:
+    last = min(first + width - 1, highest)
+    return Column(name=count(first) if first == last else f"{count(first)} to {count(last)}", first=first, last=last)

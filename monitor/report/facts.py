@@ -102,10 +102,9 @@ def settings_card(config: Mapping[str, JsonValue]) -> Html:
         else:
             default = f" (default {_shown(defaults[key]) or 'off'})" if key in defaults else ""
             changed.append((key, join(element("b", shown), element("small", default))))
-    summary = element("summary", plural(len(same), "setting"))
-    rest = element("details", summary, facts("Settings at their default", same)) if same else EMPTY
-    chosen = facts("Settings other than the default", changed)
-    return join(card("Settings that were chosen", chosen), card("Settings left at their default", rest))
+    summary = element("summary", f"Show {plural(len(same), 'default setting')}")
+    rest = element("details", summary, facts("Left at their default", same)) if same else EMPTY
+    return card("Settings", facts("Chosen for this run", changed), rest)
 
 
 def _shown(value: JsonValue) -> str:

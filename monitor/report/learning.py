@@ -192,7 +192,7 @@ def updates_figure(rounds: Sequence[RoundRow]) -> Html:
     ]
     stacks = [Stack(label=name, style=style, values=_means(groups, of)) for name, style, of in parts]
     stacks = [stack for stack in stacks if any(stack.values)]
-    scale = nice_scale(0.0, max(map(sum, zip(*(stack.values for stack in stacks), strict=True))))
+    scale = nice_scale(0.0, max(map(sum, zip(*(stack.values for stack in stacks), strict=True))), is_whole=True)
     refused = sum(row.rejected for row in played)
     body = [[str(row.server_round), *(count(of(row)) for *_, of in parts), _kept(row)] for row in played]
     return figure(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from monitor.report.html import EMPTY, Html, Node, element, join
 
+_SHORT_TEXT = 24  # characters that are kept on one line
 MAX_TABLE_ROWS = 200  # of a table by round: the page stays light, metrics.csv has them all
 
 
@@ -47,8 +48,14 @@ def table(caption: str, heads: Sequence[str], body: Iterable[Sequence[Node]], *,
             for place, name in enumerate(heads)
         ),
     )
-    shown = element("table", element("caption", caption), element("thead", head), element("tbody", *rows))
-    return element("div", shown, class_="scroll", tabindex=0, role="region", aria_label=caption)
+    return scrolling(caption, element("thead", head), element("tbody", *rows))
+
+
+def scrolling(caption: str, *content: Html, class_: str | None = None) -> Html:
+    """A table that scrolls sideways on its own, below its caption, which does not."""
+    above = element("p", caption, class_="caption", aria_hidden="true")
+    shown = element("table", *content, class_=class_, aria_label=caption)
+    return join(above, element("div", shown, class_="scroll", tabindex=0, role="region", aria_label=caption))
 
 
 def round_table(caption: str, heads: Sequence[str], body: Sequence[Sequence[Node]]) -> Html:
@@ -65,8 +72,7 @@ def facts(caption: str, pairs: Iterable[tuple[Node, Node]]) -> Html:
     rows = [element("tr", element("th", name, scope="row"), element("td", value)) for name, value in pairs]
     if not rows:
         return EMPTY
-    body = element("table", element("caption", caption), element("tbody", *rows), class_="facts")
-    return element("div", body, class_="scroll", tabindex=0, role="region", aria_label=caption)
+    return scrolling(caption, element("tbody", *rows), class_="facts")
 
 
 def bar(share: float, style: str = "c1") -> Html:
@@ -76,9 +82,9 @@ def bar(share: float, style: str = "c1") -> Html:
 
 
 def _cell(place: int, cell: Node, num_texts: int) -> Html:
-    if place == 0:
-        return element("th", cell, scope="row")
-    return element("td", cell, class_=None if place < num_texts else "n")
+    is_short = isinstance(cell, str) and not isinstance(cell, Html) and len(cell) <= _SHORT_TEXT
+    style = "n" if place >= num_texts else "short" if is_short else "long"
+    return element("th", cell, scope="row", class_=style) if place == 0 else element("td", cell, class_=style)
 
 
 def _folded(summary: str, content: Html) -> Html:

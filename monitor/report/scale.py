@@ -22,14 +22,20 @@ class Scale:
         return min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
 
 
-def nice_scale(low: float, high: float, *, num_ticks: int = 5) -> Scale:
-    """Widen [low, high] to round ticks, about ``num_ticks`` of them, by steps of 1, 2, 2.5 or 5 x 10^k."""
+def nice_scale(low: float, high: float, *, num_ticks: int = 5, is_whole: bool = False) -> Scale:
+    """Widen [low, high] to round ticks, about ``num_ticks`` of them, by steps of 1, 2, 2.5 or 5 x 10^k.
+
+    ``is_whole`` keeps the steps whole numbers: there is no half client.
+    """
     if high <= low:
         room = abs(low) * 0.1 or 1.0
         low, high = low - room, high + room
     rough = (high - low) / max(1, num_ticks - 1)
+    if is_whole:
+        rough = max(1.0, rough)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in _STEPS if factor * power >= rough * (1 - 1e-9))
+    steps = (factor * power for factor in _STEPS)
+    step = next(s for s in steps if s >= rough * (1 - 1e-9) and (not is_whole or s == int(s)))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = tuple(number * step for number in range(first, last + 1))
     return Scale(low=ticks[0], high=ticks[-1], ticks=ticks)

@@ -10,13 +10,13 @@ _LIGHT = """
   --page:#f4f6f9; --card:#ffffff; --text:#17202c; --soft:#4c5868; --rule:#dde3ea; --grid:#e6eaf0;
   --c1:#1d56c4; --c2:#b45a00; --c3:#00796b; --c4:#7b3fa0; --c5:#66707d; --bad:#b3261e;
   --good-back:#dff3e8; --good-text:#0b5a36; --fair-back:#fdefd2; --fair-text:#7a4300;
-  --bad-back:#fbe3e1; --bad-text:#a1201a; --heat:29,86,196; --code:#eef1f6;
+  --bad-back:#fbe3e1; --bad-text:#a1201a; --heat:29,86,196; --code:#eef1f6; --band:.17;
 """
 _DARK = """
   --page:#0f1319; --card:#181d25; --text:#e6eaf0; --soft:#a6b0be; --rule:#2c3440; --grid:#262d38;
   --c1:#7fadff; --c2:#f2a654; --c3:#4dcbb3; --c4:#cf9bee; --c5:#98a3b1; --bad:#ff8a80;
   --good-back:#123626; --good-text:#7fe0b0; --fair-back:#3b2c0c; --fair-text:#ffcf7d;
-  --bad-back:#431c1a; --bad-text:#ffaaa3; --heat:96,150,255; --code:#10151c;
+  --bad-back:#431c1a; --bad-text:#ffaaa3; --heat:96,150,255; --code:#10151c; --band:.28;
 """
 
 CSS = (
@@ -39,7 +39,7 @@ h1{font-size:clamp(1.5rem,4vw,2.1rem);line-height:1.2;margin:.35rem 0 .5rem;lett
 h2{font-size:1.25rem;margin:2.25rem 0 .8rem;letter-spacing:-.01em}
 h3{font-size:1rem;margin:0 0 .35rem}
 p{margin:.3rem 0}
-small,.note,caption,.meta{color:var(--soft)}
+small,.note,.caption,.meta{color:var(--soft)}
 .note{font-size:.875rem;max-width:70ch}
 .meta{font-size:.9rem;display:flex;flex-wrap:wrap;gap:.25rem .9rem;align-items:center;overflow-wrap:anywhere}
 .brand{font-weight:600;color:var(--c1)}
@@ -80,7 +80,7 @@ small,.note,caption,.meta{color:var(--soft)}
 .line.s2{stroke-dasharray:7 5}.line.s3{stroke-dasharray:1 5}.line.s4{stroke-dasharray:12 4}
 .line.s5{stroke-dasharray:3 3}.dots.s2,.dots.s3{stroke-width:5}
 .s1{stroke:var(--c1)}.s2{stroke:var(--c2)}.s3{stroke:var(--c3)}.s4{stroke:var(--c4)}.s5{stroke:var(--c5)}
-.band,.area.s2{stroke:none;fill:var(--c2);opacity:.17}
+.band,.area.s2{stroke:none;fill:var(--c2);opacity:var(--band)}
 .area.c1,.area.c2,.area.c3,.area.c4,.area.c5,.area.bad{stroke:none}
 .area.c1{fill:var(--c1)}.area.c2{fill:var(--c2)}.area.c3{fill:var(--c3)}.area.c4{fill:var(--c4)}
 .area.c5{fill:var(--c5)}.area.bad{fill:var(--bad)}
@@ -88,19 +88,20 @@ small,.note,caption,.meta{color:var(--soft)}
 .heat-area{fill:rgb(var(--heat));fill-opacity:var(--a);stroke:none}
 .scroll{overflow-x:auto;max-width:100%}
 table{border-collapse:collapse;width:100%;font-size:.875rem}
-caption{text-align:left;padding:.15rem 0 .45rem;font-size:.82rem}
+.caption{font-size:.82rem;margin:.15rem 0 .3rem}
 th,td{padding:.34rem .6rem;border-bottom:1px solid var(--rule);text-align:left;vertical-align:top;
   overflow-wrap:anywhere;min-width:2.2rem}
 th{font-weight:600}thead th{color:var(--soft);white-space:nowrap;overflow-wrap:normal;vertical-align:bottom}
 tbody th{font-weight:500}
 tbody tr:last-child>*{border-bottom:0}
+.short{white-space:nowrap}.long{min-width:11rem}
 .n{text-align:right;white-space:nowrap}
 .facts th{width:38%;color:var(--soft)}
 .facts small{margin-left:.25rem}
 .bad-text{color:var(--bad-text);font-weight:600}
 .heatmap{width:100%}
 .heatmap th,.heatmap td{border-bottom:2px solid var(--card)}
-.heat{background:rgba(var(--heat),var(--a));border-left:2px solid var(--card);min-width:2.4rem}
+.heat{background:rgba(var(--heat),var(--a));border-left:2px solid var(--card);min-width:2.4rem;width:7%}
 .total{min-width:5rem}
 .bar{display:block;height:4px;border-radius:2px;background:var(--grid);margin-top:3px;min-width:3rem;overflow:hidden}
 .bar span{display:block;height:100%}
@@ -113,6 +114,7 @@ pre{background:var(--code);border-radius:.5rem;padding:.8rem .95rem;overflow-x:a
 code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:.92em}
 td code,th code{color:var(--soft);font-size:.85em}
 figure{margin:0}
+footer code{overflow-wrap:anywhere}
 footer{color:var(--soft);font-size:.85rem;margin-top:2.5rem;border-top:1px solid var(--rule);padding-top:1rem}
 @media(max-width:820px){.grid{grid-template-columns:minmax(0,1fr)}.figures{grid-template-columns:repeat(2,1fr)}
   main{padding:1.4rem .9rem 2rem}.card{padding:.85rem .9rem}.verdict{font-size:1.02rem}
