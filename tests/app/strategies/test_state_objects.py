@@ -57,7 +57,6 @@ class Schedule:
 @pytest.mark.parametrize(
     "value",
     [len, lambda: 0, Path, Path("x"), math, functools.partial(print), logging.getLogger("x"), Colour.RED, Frozen(1)],
-    ids=str,
 )
 def test_code_and_settings_are_made_again(value):
     assert is_made_again(value)

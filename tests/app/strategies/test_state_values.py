@@ -113,7 +113,6 @@ def test_tensors_come_back_as_tensors():
         {"a": {1: object()}},
         torch.ones(2).bfloat16(),
     ],
-    ids=str,
 )
 def test_other_types_are_refused_by_name(value):
     with pytest.raises(CannotEncodeError):
