@@ -52,10 +52,11 @@ def _training(series: RunSeries) -> str:
     rounds = plural(summary.rounds_completed, "round")
     if isinstance(wanted, int) and wanted != summary.rounds_completed:
         rounds = f"{summary.rounds_completed:,} of {plural(wanted, 'round')}"
-    strategy = setting(series, "strategy")
+    model, dataset, strategy = (setting(series, key) for key in ("model", "dataset", "strategy"))
+    what = f"{model} on {dataset} " if model and dataset else ""
     by = f" with {strategy}" if strategy else ""
     restarts = f", in {plural(summary.num_starts, 'start')}" if summary.num_starts > 1 else ""
-    return f"{plural(series.num_clients, 'client')} trained together for {rounds}{by}{restarts}."
+    return f"{plural(series.num_clients, 'client')} trained {what}together for {rounds}{by}{restarts}."
 
 
 def _quality(series: RunSeries) -> str:

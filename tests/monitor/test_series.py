@@ -223,7 +223,7 @@ def test_refusals_keep_order_reason_and_words() -> None:
 
 def test_no_events_are_an_empty_run() -> None:
     found = read_series([])
-    assert found.rounds == found.clients == found.refusals == ()
+    assert (found.rounds, found.clients, found.refusals) == ((), (), ())
     assert found.summary.state == "unfinished"
     assert found.summary.accuracy is None
 

@@ -154,7 +154,7 @@ EXTRAS = Extras(
 def test_the_page_says_in_words_what_came_out() -> None:
     page = Page(render_report(series_of(run_events(["a", "b", "c"])), EXTRAS))
     assert "Federated training of cnn on mnist-sample" in page.words
-    assert "3 clients trained together for 3 rounds with fedavg." in page.words
+    assert "3 clients trained cnn on mnist-sample together for 3 rounds with fedavg." in page.words
     assert "gets 87.5% of the central test examples right (loss 0.125), up from 10.0% before training." in page.words
     assert "6 updates were accepted; 3 were refused: because the signature is not valid." in page.words
     assert "2026-09-21 14:13 UTC" in page.words
