@@ -31,6 +31,7 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patch.delenv(name)
         for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "FLWR_HOME"):
             patch.setenv(name, str(home / name.lower()))
+        patch.setenv("CONSTELLATION_HOME", str(home / "constellation"))
         yield
 
 
