@@ -18,7 +18,7 @@ from app.strategies.verified import VerifiedStrategy
 from client.signing_mod import ClientIdentity, make_signing_mod
 from shared.crypto.directory import MemoryDirectory
 from shared.crypto.keys import key_id
-from shared.events import Event
+from shared.events import Event, UpdateAccepted, UpdateRejected
 from shared.parameters import AnyArray
 from shared.records import from_array_record, to_array_record
 
@@ -119,15 +119,12 @@ class Federation:
         arrays, _ = self.strategy.aggregate_train(server_round, self.replies(server_round))
         return None if arrays is None else from_array_record(arrays)
 
-    def of_type(self, kind: type[Event]) -> list[Event]:
-        return [event for event in self.events if type(event) is kind]
-
     def rejections(self) -> list[tuple[str, str]]:
         """Return (client, reason) of each rejection."""
-        return [(event.client, event.reason) for event in self.events if event.type == "update-rejected"]  # type: ignore[attr-defined]
+        return [(event.client, event.reason) for event in self.events if isinstance(event, UpdateRejected)]
 
     def accepted(self) -> list[str]:
-        return [event.client for event in self.events if event.type == "update-accepted"]  # type: ignore[attr-defined]
+        return [event.client for event in self.events if isinstance(event, UpdateAccepted)]
 
 
 def with_record(reply: Message, name: str, record: ArrayRecord | MetricRecord | ConfigRecord | None) -> Message:
