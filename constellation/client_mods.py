@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flwr.clientapp.typing import Mod
 
+from client.attacks import forging, hostile_mods
 from client.signing_mod import identities_from, make_signing_mod
 from constellation.folders import key_dir_of
 from shared.config import RunConfig
@@ -15,9 +16,12 @@ def mods_of(config: RunConfig) -> list[Mod]:
 
     Raises:
         KeyStoreError: The key folder cannot be used.
+        ConfigError: An attack makes no sense with these settings.
     """
+    outer, inner = hostile_mods(config)
     if not config.signatures:
-        return []
+        return [*outer, *inner]
     store = KeyStore(key_dir_of(config))
     server_key = store.load_or_create(SERVER_ID).public_key()
-    return [make_signing_mod(identities_from(store), lambda _: server_key)]
+    signing = make_signing_mod(forging(config, identities_from(store)), lambda _: server_key)
+    return [*outer, signing, *inner]

@@ -23,7 +23,8 @@ def _cnn_in_plain_torch(arrays: Arrays) -> str:
     hidden, features = arrays["fc1.weight"].shape
     classes = arrays["fc2.weight"].shape[0]
     layers = (
-        f"conv1=Conv2d({channels}, 16, 5), a=ReLU(), b=MaxPool2d(2), conv2=Conv2d(16, 32, 5), c=ReLU(), d=MaxPool2d(2), "
+        f"conv1=Conv2d({channels}, 16, 5), a=ReLU(), b=MaxPool2d(2), "
+        f"conv2=Conv2d(16, 32, 5), c=ReLU(), d=MaxPool2d(2), "
         f"e=Flatten(), fc1=Linear({features}, {hidden}), f=ReLU(), fc2=Linear({hidden}, {classes})"
     )
     return (

@@ -118,28 +118,28 @@ def find_run(name: str, output: Path) -> Path:
     Raises:
         UsageError: There is no such run, or several begin like that.
     """
-    if is_run_dir(Path(name)) and (len(Path(name).parts) > 1 or not is_run_dir(output / name)):
-        return Path(name)
-    if len(Path(name).parts) != 1:
-        raise UsageError(f"{name} holds no run (no {folders.CONFIG_FILE} and {folders.EVENTS_FILE}); {_hint(output)}")
-    if name == LAST:
-        runs = read_runs(output)
-        if not runs:
-            raise UsageError(f"there is no run in {output} yet; start one, or name another folder with --output")
-        return runs[-1].path
-    if is_run_dir(output / name):
+    is_id = bool(name) and Path(name).name == name and name != ".."
+    if is_id and name == LAST:
+        return _last(output)
+    if is_id and is_run_dir(output / name):
         return output / name
-    found = [path for path in run_dirs(output) if path.name.startswith(name)]
+    if is_run_dir(path := Path(name).resolve()):
+        return Path(name) if Path(name).name == path.name else path
+    found = [known for known in run_dirs(output) if is_id and known.name.startswith(name)]
     if len(found) == 1:
         return found[0]
     if found:
-        names = ", ".join(path.name for path in found[:3]) + (", ..." if len(found) > 3 else "")
+        names = ", ".join(known.name for known in found[:3]) + (", ..." if len(found) > 3 else "")
         raise UsageError(f"{len(found)} runs in {output} begin with {name!r} ({names}); write more of the name")
-    raise UsageError(f"there is no run {name!r} in {output}; {_hint(output)}")
+    where = f"there is no run {name!r} in {output}" if is_id else f"{name or '.'} is not the folder of a run"
+    raise UsageError(f"{where}; `constellation runs list --output {output}` shows what there is")
 
 
-def _hint(output: Path) -> str:
-    return f"`constellation runs list --output {output}` shows what is there"
+def _last(output: Path) -> Path:
+    runs = read_runs(output)
+    if not runs:
+        raise UsageError(f"there is no run in {output} yet; start one, or name another folder with --output")
+    return runs[-1].path
 
 
 def _is_real(path: Path, is_kind: Callable[[int], bool]) -> bool:

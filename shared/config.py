@@ -70,7 +70,7 @@ class RunConfig:
     local_epochs: int = 1
     local_steps: int = 0  # when positive, so many steps a round instead of epochs
     batch_size: int = 32
-    learning_rate: float = 0.05
+    learning_rate: float = 0.02
     optimizer: str = "sgd"
     momentum: float = 0.9
     weight_decay: float = 0.0

@@ -53,23 +53,24 @@ class ClientHandler:
             state=state,
             run_config=dict(self.run_config),
         )
-        code, reason, content = self._run(message, context)
+        error, content = self._run(message, context)
         new_state = encode_records(context.state)
         if new_state == (state_bytes or EMPTY_STATE):
             new_state = b""
-        return [msgpack.packb((code, reason)), content, new_state]
+        return [msgpack.packb(error), content, new_state]
 
-    def _run(self, message: Message, context: Context) -> tuple[int, str, bytes]:
+    def _run(self, message: Message, context: Context) -> tuple[tuple[int, str] | None, bytes]:
+        """Return the error that answers the message, code and reason, or None and the encoded content."""
         try:
             reply = self.app(message, context)
             if not isinstance(reply, Message):
                 raise TypeError(f"the ClientApp answered with a {type(reply).__name__} instead of a Message")
             if reply.has_error():
-                return reply.error.code, reply.error.reason or "", b""
-            return 0, "", encode_records(reply.content)
+                return (reply.error.code, reply.error.reason or ""), b""
+            return None, encode_records(reply.content)
         except Exception as error:  # noqa: BLE001 - anybody's app may fail in any way: the round goes on
             detail = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
-            return flwr_compat.CLIENT_APP_RAISED, detail, b""
+            return (flwr_compat.CLIENT_APP_RAISED, detail), b""
 
     def _decode(self, blob: memoryview) -> RecordDict:
         known = self.decoded.get(id(blob))

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import click
 from flwr.app import Message, RecordDict
 from flwr.app.metadata import Metadata
+from flwr.common import config as flwr_config
 from flwr.common.constant import ErrorCode
+from flwr.server import server as legacy_server
 from flwr.supercore.run import Run as Run  # the type of Grid.run
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -58,3 +65,57 @@ def request_message(fields: tuple[object, ...], content: RecordDict) -> Message:
     )
     message: Message = Message(content=content, metadata=metadata)  # type: ignore[call-overload]
     return message
+
+
+Settings = dict[str, bool | int | float | str]
+
+
+def flatten_settings(nested: Mapping[str, object]) -> Settings:
+    """Flatten ``[tool.flwr.app.config]`` as Flower does: ``a.b`` for nested tables.
+
+    Raises:
+        ValueError: A value is not a bool, int, float or str.
+    """
+    return flwr_config.flatten_dict(dict(nested))
+
+
+def parse_overrides(arguments: Sequence[str]) -> Settings:
+    """Read the ``-c`` arguments of ``flwr run``: ``key=value ...``, or one TOML file.
+
+    Raises:
+        ValueError: The text is not of this form.
+        OSError: The TOML file cannot be read.
+    """
+    try:
+        return flwr_config.parse_config_args(list(arguments))
+    except click.ClickException as error:
+        raise ValueError(error.message) from error
+
+
+def complaints_about(pyproject: Mapping[str, object]) -> list[str]:
+    """Return what ``flwr run`` would have to say against an app's pyproject.toml."""
+    return flwr_config.validate_fields_in_config(dict(pyproject))[1]
+
+
+@contextmanager
+def results_in_order() -> Iterator[None]:
+    """Give legacy strategies their results sorted by client, for as long as this lasts.
+
+    Flower takes them from a set, in the order of memory addresses: float sums then differ from run to run.
+    """
+    fit, evaluate = legacy_server.fit_clients, legacy_server.evaluate_clients
+    legacy_server.fit_clients = _sorted_by_client(fit)
+    legacy_server.evaluate_clients = _sorted_by_client(evaluate)
+    try:
+        yield
+    finally:
+        legacy_server.fit_clients, legacy_server.evaluate_clients = fit, evaluate
+
+
+def _sorted_by_client(ask_clients: Callable[..., tuple[list, list]]) -> Callable[..., tuple[list, list]]:  # type: ignore[type-arg]
+    @functools.wraps(ask_clients)
+    def ask(*args: object, **kwargs: object) -> tuple[list, list]:  # type: ignore[type-arg]
+        results, failures = ask_clients(*args, **kwargs)
+        return sorted(results, key=lambda result: (len(result[0].cid), result[0].cid)), failures
+
+    return ask

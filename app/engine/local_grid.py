@@ -282,14 +282,14 @@ class LocalGrid(Grid):
             code = flwr_compat.CLIENT_APP_CRASHED if outcome.is_crash else flwr_compat.CLIENT_APP_RAISED
             return Message(Error(code, outcome.error), reply_to=request)
         head, content, state = outcome.parts
-        code, reason = msgpack.unpackb(head)
+        error = msgpack.unpackb(head)
         if len(state):
             node_id = request.metadata.dst_node_id
             self._states[node_id] = bytes(state)
             self._changed_states.add(node_id)
         self._timings[outcome.ticket] = ReplyTiming(compute_seconds=outcome.seconds, num_bytes=len(content))
-        if code:
-            return Message(Error(code, reason), reply_to=request)
+        if error is not None:
+            return Message(Error(*error), reply_to=request)
         return Message(decode_records(content), reply_to=request)
 
 

@@ -167,13 +167,13 @@ class WorkerPool:
                 if self._is_closing:
                     return
             failed_starts = 0 if worker.has_answered else failed_starts + 1
-            self._bury(worker)
             if failed_starts >= _MAX_FAILED_STARTS:
                 self._fail(
-                    f"worker processes die before they answer ({failed_starts} times in a row); see the log above"
+                    f"worker processes die before they answer, {failed_starts} times in a row; see the log above"
                 )
-                return
-            if not self._replace(index):
+            is_replaced = failed_starts < _MAX_FAILED_STARTS and self._replace(index)
+            self._bury(worker)
+            if not is_replaced:
                 return
 
     def _feed(self, worker: _Worker) -> None:

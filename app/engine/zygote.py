@@ -138,6 +138,8 @@ class Spawner:
 
     def __init__(self, target: SpawnTarget) -> None:
         self._target = target
+        # As it is now: who runs other people's apps puts their folders first, where a package may be called like ours.
+        self._path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start_worker(self) -> tuple[socket.socket, int]:
@@ -149,13 +151,12 @@ class Spawner:
         ours, theirs = socket.socketpair()
         with theirs:
             arguments = [str(theirs.fileno()), self._target.name, json.dumps(dict(self._target.settings))]
-            path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
             try:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "app.engine.worker", *arguments],
+                    [sys.executable, "-P", "-m", "app.engine.worker", *arguments],
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,
-                    env={**os.environ, "PYTHONPATH": path},
+                    env={**os.environ, "PYTHONPATH": self._path},
                 )
             except OSError as error:
                 ours.close()

@@ -53,6 +53,10 @@ def build_app() -> ClientApp:
     def refuse(message: Message, context: Context) -> Message:
         return Message(Error(code=77, reason="not today"), reply_to=message)
 
+    @app.query("unknown_error")
+    def unknown_error(message: Message, context: Context) -> Message:
+        return Message(Error(code=0), reply_to=message)
+
     @app.query("nonsense")
     def nonsense(message: Message, context: Context) -> Message:
         return "hello"  # type: ignore[return-value]
@@ -146,6 +150,7 @@ def test_client_states_can_be_saved_and_restored(grid: LocalGrid) -> None:
     [
         ("query.fail", 2, "ValueError: the client's own bug"),
         ("query.refuse", 77, "not today"),
+        ("query.unknown_error", 0, ""),
         ("query.nonsense", 2, "instead of a Message"),
         ("query.unknown", 2, "No query function registered"),
         ("query.die", 8, "died"),
