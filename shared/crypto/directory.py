@@ -115,7 +115,7 @@ _Version = tuple[_FileVersion, _FileVersion]
 def _version_of(path: Path) -> _FileVersion:
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except OSError:  # not there, or not for us to see: either way nobody is enrolled by it
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
 

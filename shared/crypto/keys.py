@@ -155,7 +155,7 @@ class KeyStore:
                 _make_private_folder(self.folder)
                 self._create(path)
             key = self.load(client_id)
-            if not self.public_path(client_id).exists():
+            if not self._is_exported(client_id, key):
                 self.export_public(client_id, key)
         except OSError as error:
             raise KeyStoreError(
@@ -169,6 +169,10 @@ class KeyStore:
         with _new_file(self.folder, public_pem(key.public_key()), mode=0o644) as temporary:
             os.replace(temporary, path)
         return path
+
+    def _is_exported(self, client_id: str, key: RSAPrivateKey) -> bool:
+        path = self.public_path(client_id)
+        return path.exists() and path.read_bytes() == public_pem(key.public_key())
 
     def _create(self, path: Path) -> None:
         key = generate_private_key(PUBLIC_EXPONENT, self._key_bits)
