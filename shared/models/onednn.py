@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 _aten = torch.ops.aten
+_MEAN, _IGNORED_LABEL = 1, -100  # cross_entropy's defaults
 _POOL, _STRIDE, _NO_PADDING = [2, 2], [1, 1], [0, 0]
 
 
@@ -100,9 +101,14 @@ def _conv_backward(
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean cross-entropy and its gradient by the logits: (softmax - one-hot) / batch."""
+    """Return the mean cross-entropy and its gradient by the logits: (softmax - one-hot) / batch.
+
+    By the very operations of autograd, so that a training run is the plain network's to the last bit.
+    """
     log_probabilities = torch.log_softmax(logits, 1)
-    loss = -log_probabilities.gather(1, labels[:, None]).mean()
-    d_logits = log_probabilities.exp_()
-    d_logits.scatter_add_(1, labels[:, None], torch.full((len(labels), 1), -1.0))
-    return loss, d_logits.div_(len(labels))
+    loss, total_weight = _aten.nll_loss_forward.default(log_probabilities, labels, None, _MEAN, _IGNORED_LABEL)
+    by_log_probabilities = _aten.nll_loss_backward.default(
+        torch.ones(()), log_probabilities, labels, None, _MEAN, _IGNORED_LABEL, total_weight
+    )
+    d_logits = _aten._log_softmax_backward_data.default(by_log_probabilities, log_probabilities, 1, logits.dtype)
+    return loss, d_logits
