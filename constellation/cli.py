@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -30,12 +31,16 @@ def build_app() -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; every failure that a user can cause is one sentence and an exit code."""
+    _end_cleanly_on_sigterm()
     sys.exit(call(build_app(), arguments))
 
 
 def demo() -> None:
     """Run ``constellation demo`` with this script's arguments."""
-    sys.exit(call(build_app(), ["demo", *sys.argv[1:]]))
+    _end_cleanly_on_sigterm()
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    commands.register_demo(app)  # alone in its app, it needs no name: `run_demo.py --help`
+    sys.exit(call(app, sys.argv[1:]))
 
 
 def call(app: typer.Typer, arguments: Sequence[str] | None) -> int:
@@ -44,10 +49,24 @@ def call(app: typer.Typer, arguments: Sequence[str] | None) -> int:
         code = app(args=None if arguments is None else list(arguments), standalone_mode=False)
         return code if isinstance(code, int) else 0
     except ConstellationError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
+        _say(str(error))
         return error.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return 2
+    except click.ClickException as error:
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        command = f"{context.command_path} " if context else ""
+        _say(f"{error.format_message().rstrip('.')}; see {command}--help")
         return 2
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+
+
+def _say(sentence: str) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {sentence}", markup=False)
+
+
+def _end_cleanly_on_sigterm() -> None:
+    """End on SIGTERM as on Ctrl-C: the workers are ended, the run is closed and can go on."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)

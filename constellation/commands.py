@@ -8,13 +8,18 @@ from constellation import keys, runs
 from constellation.demo import demo
 from constellation.evaluate import evaluate
 from constellation.options import with_run_options
-from constellation.simulate import simulate
 from constellation.predict import predict
+from constellation.simulate import simulate
+
+
+def register_demo(app: typer.Typer) -> None:
+    """Give ``app`` the command ``demo``."""
+    app.command("demo", help="Train a federation on this machine.")(with_run_options(demo))
 
 
 def register(app: typer.Typer) -> None:
     """Give ``app`` its subcommands."""
-    app.command("demo", help="Train a federation on this machine.")(with_run_options(demo))
+    register_demo(app)
     app.command("simulate", help="Run a Flower App on this machine, unchanged.")(simulate)
     app.command("evaluate", help="Evaluate a run's model, class by class.")(evaluate)
     app.command("predict", help="Say what a run's model sees in a picture.")(predict)

@@ -35,6 +35,8 @@ def demo(
     """Resolve the settings, run, and show what came of it."""
     from constellation.folders import open_run_dir
 
+    if resume and config_file:
+        raise ConfigError("config cannot be given with --resume: the run goes on with the settings it was started with")
     config = resolve_resumed(open_run_dir(resume), settings) if resume else resolve(settings, config_file)
     console = Console(stderr=as_json)
     for sentence in unusual_settings(config):
@@ -117,7 +119,10 @@ def set_up_logging(level: str, log_file: Path | None) -> None:
     """Send our log, and Flower's, to stderr or to a file."""
     if level not in _LEVELS:
         raise ConfigError(f"log-level must be one of {', '.join(_LEVELS)}, got {level!r}")
-    handler = logging.FileHandler(log_file) if log_file else logging.StreamHandler()
+    try:
+        handler = logging.FileHandler(log_file) if log_file else logging.StreamHandler()
+    except OSError as error:
+        raise ConfigError(f"log-file {log_file} cannot be written: {error.strerror or error}; name another") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     import flwr.common  # noqa: F401 - its logger gets its own handler when it is imported, which we then replace

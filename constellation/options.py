@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from shared.config import RunConfig, from_environment, from_mapping, key_of, load_toml
+from shared.config import RunConfig, from_environment, from_mapping, key_of, load_toml, read_settings
 from shared.errors import ConfigError
 
 _DATA, _FEDERATION, _TRAINING, _ENGINE, _TRUST, _OUTPUT = (
@@ -92,12 +92,11 @@ def _option(name: str, kind: type) -> inspect.Parameter:
     panel, text = _HELP[name]
     flag = f"--{key_of(name)}"
     default = getattr(RunConfig(), name)
-    shown: bool | str = (
-        f"{default:g}" if isinstance(default, float) else str(default) if default not in ("", ()) else False
-    )
+    if kind is not bool and default not in ("", ()):
+        text += f"; default: {default:g}" if isinstance(default, float) else f"; default: {default}"
     declarations = [f"{flag}/--no-{key_of(name)}"] if kind is bool and default else [flag]
     annotation: Any = list[str] if kind is tuple else kind
-    option = typer.Option(*declarations, help=text, show_default=shown, rich_help_panel=panel)
+    option = typer.Option(*declarations, help=text, rich_help_panel=panel)
     annotated = Annotated[annotation | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotated)
 
@@ -135,11 +134,16 @@ def resolve(
         layers.append((str(config_file), load_toml(config_file)))
     layers.append(("the environment", from_environment(environment)))
     layers.append(("the options", settings))
-    merged: dict[str, object] = {}
+    merged: dict[str, Any] = {}
+    where_of: dict[str, str] = {}
     for where, values in layers:
-        from_mapping(values, where=where) if where != "the options" else None
-        merged |= values
-    return from_mapping(merged, where="the options")
+        merged |= read_settings(values, where=where)
+        where_of |= dict.fromkeys(values, where)
+    try:
+        return RunConfig(**merged)  # judged together: a file's min-clients may go with the option --num-clients
+    except ConfigError as error:
+        where = where_of.get(str(error).split(maxsplit=1)[0], "the options")
+        raise ConfigError(f"{error} (in {where})" if where != "the options" else str(error)) from error
 
 
 # What may change when a run goes on: how long and how, never what is computed.

@@ -291,6 +291,15 @@ def from_mapping(values: Mapping[str, object], *, where: str, base: RunConfig | 
     Raises:
         ConfigError: A key does not exist, or a value is of the wrong type or out of range.
     """
+    return replace(base or RunConfig(), **read_settings(values, where=where))
+
+
+def read_settings(values: Mapping[str, object], *, where: str) -> dict[str, typing.Any]:
+    """Read kebab-case settings as fields of their types, without judging their ranges.
+
+    Raises:
+        ConfigError: A key does not exist, or a value is of the wrong type.
+    """
     changes: dict[str, typing.Any] = {}
     for key, value in values.items():
         kind = _kind_of(key, where)
@@ -298,7 +307,7 @@ def from_mapping(values: Mapping[str, object], *, where: str, base: RunConfig | 
         if type(read) is not kind or (isinstance(read, tuple) and not all(isinstance(item, str) for item in read)):
             raise ConfigError(f"{key} in {where} must be {_KIND_NAMES[kind]}, got {value!r}")
         changes[field_of(key)] = read
-    return replace(base or RunConfig(), **changes)
+    return changes
 
 
 def load_toml(path: Path) -> dict[str, object]:
