@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -72,8 +73,14 @@ def run_seeds(
 
     done: list[SeedRun] = []
     for seed in seeds:
-        sinks = [] if is_quiet else [TerminalView(console)]
-        result = run(replace(config, seed=seed), sinks=sinks, resume=resume, baselines=baselines)
+        view = None if is_quiet else TerminalView(console)
+        result = run(
+            replace(config, seed=seed),
+            sinks=[view] if view else [],
+            tick=view.tick if view else None,
+            resume=resume,
+            baselines=baselines,
+        )
         done.append(SeedRun(seed=seed, accuracy=result.accuracy, loss=result.loss, run=result.run_id))
         if result.state != "completed":
             break
@@ -115,12 +122,25 @@ def closing_lines(result: RunResult) -> list[str]:
     return [*lines, f"report: {result.output / REPORT_FILE}"]
 
 
+class _Stderr(logging.StreamHandler[Any]):
+    """Writes to what stderr is at that moment: while the live view is up, that prints above it."""
+
+    @property
+    def stream(self) -> Any:
+        """Return stderr."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _: object) -> None:
+        """Keep to stderr."""
+
+
 def set_up_logging(level: str, log_file: Path | None) -> None:
     """Send our log, and Flower's, to stderr or to a file."""
     if level not in _LEVELS:
         raise ConfigError(f"log-level must be one of {', '.join(_LEVELS)}, got {level!r}")
     try:
-        handler = logging.FileHandler(log_file) if log_file else logging.StreamHandler()
+        handler = logging.FileHandler(log_file) if log_file else _Stderr()
     except OSError as error:
         raise ConfigError(f"log-file {log_file} cannot be written: {error.strerror or error}; name another") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
 from collections.abc import Mapping, Sequence
@@ -147,6 +148,13 @@ def write_figures(result: RunResult) -> None:
             seeds=result.seeds,
         ),
     )
+
+
+def write_what_is_there(run_dir: Path) -> None:
+    """Write the tables and the report of a run that failed, as far as the disk allows."""
+    with contextlib.suppress(OSError):
+        write_metrics_csv(run_dir / folders.METRICS_FILE, read_events(run_dir / folders.EVENTS_FILE))
+        write_report(run_dir, Extras(environment=environment()))
 
 
 def _baselines_of(result: RunResult) -> Baselines | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import Strategy
 
 from app.engine.checkpoint import CheckpointStore
-from app.engine.control import Control, FileControl
+from app.engine.control import Control, FileControl, ticking
 from app.engine.exchange import Exchange, StopRequested
 from app.engine.local_grid import LocalGrid
 from app.engine.randomness import StrategyRandomness
@@ -25,7 +25,7 @@ from constellation.baselines import measure_baselines
 from constellation.client_mods import mods_of
 from constellation.journal import SimulationJournal
 from constellation.names import client_id_of
-from constellation.results import RunResult, write_results
+from constellation.results import RunResult, write_results, write_what_is_there
 from constellation.simulation import central_evaluation, initial_arrays, num_workers_of, start_grid
 from constellation.verification import verified
 from monitor.sinks import JsonlSink, last_seq
@@ -44,6 +44,7 @@ def run(
     *,
     sinks: Sequence[EventSink] = (),
     control: Control | None = None,
+    tick: Callable[[], None] | None = None,
     resume: Path | str | None = None,
     baselines: bool = False,
 ) -> RunResult:
@@ -54,6 +55,7 @@ def run(
             with: by default those the run was started with.
         sinks: Where events go besides the run's own ``events.jsonl``; they are closed with the run.
         control: Who may pause and stop the run; by default a file in the run's folder.
+        tick: Called some times a second while replies are awaited: a view with a clock redraws itself.
         resume: The folder of a run that was killed or stopped: it goes on from its last closed round.
         baselines: Also train one model on everybody's data, and clients alone, for comparison.
 
@@ -69,7 +71,7 @@ def run(
     if settings.engine != "local":
         raise UsageError(f"engine {settings.engine!r} is not part of this version; run with --engine local")
     data = federate(settings)
-    with _quiet_flower(), _Run.prepared(settings, data, run_dir, control) as prepared:
+    with _quiet_flower(), _Run.prepared(settings, data, run_dir, control, tick) as prepared:
         return prepared.train([*sinks], with_baselines=baselines)
 
 
@@ -101,7 +103,12 @@ class _Run:
     @classmethod
     @contextmanager
     def prepared(
-        cls, config: RunConfig, data: FederatedData, run_dir: Path | None, control: Control | None
+        cls,
+        config: RunConfig,
+        data: FederatedData,
+        run_dir: Path | None,
+        control: Control | None,
+        tick: Callable[[], None] | None,
     ) -> Iterator[_Run]:
         """Check everything that can be checked, then make the folder, then start the workers."""
         make_strategy(config)  # what cannot be built must not leave an empty folder behind
@@ -118,18 +125,22 @@ class _Run:
                     is_resumed=run_dir is not None,
                     grid=grid,
                     store=store,
-                    control=control or FileControl(folder),
+                    control=ticking(control or FileControl(folder), tick),
                 )
             finally:
                 store.close()
 
     def train(self, sinks: list[EventSink], *, with_baselines: bool) -> RunResult:
-        """Run the rounds and write the results."""
+        """Run the rounds and write the results; a run that fails leaves its report too."""
         events_path = self.run_dir / folders.EVENTS_FILE
         first_seq = last_seq(events_path) + 1 if self.is_resumed else 1
         log = EventLog(self.run_dir.name, [JsonlSink(events_path), *sinks], time.time, first_seq)
         try:
             arrays = self._rounds(log)
+        except ConstellationError:
+            log.close()
+            write_what_is_there(self.run_dir)
+            raise
         finally:
             log.close()
         baselines = None

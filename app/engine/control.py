@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -45,6 +46,24 @@ class FileControl:
             return Desired(self._path.read_text(encoding="utf-8").strip())
         except (OSError, ValueError):
             return Desired.RUN
+
+
+class Ticking:
+    """A control that calls a function whenever it is asked: a view can redraw its clock in a loop that waits."""
+
+    def __init__(self, control: Control, tick: Callable[[], None]) -> None:
+        self._control = control
+        self._tick = tick
+
+    def desired(self) -> Desired:
+        """Tick, and return what the control says."""
+        self._tick()
+        return self._control.desired()
+
+
+def ticking(control: Control, tick: Callable[[], None] | None) -> Control:
+    """Let ``tick`` be called whenever the control is asked; nothing changes without one."""
+    return Ticking(control, tick) if tick is not None else control
 
 
 def write_control(run_dir: Path, desired: Desired) -> None:
