@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def create_run_dir(config: RunConfig, run_id: str) -> Path:
         run_dir.mkdir(parents=True)
         (run_dir / CONFIG_FILE).write_text(config.to_toml(), encoding="utf-8")
     except OSError as error:
+        shutil.rmtree(run_dir, ignore_errors=True)  # a full disk may let the folder be made and not the file
         reason = error.strerror or str(error)
         raise UsageError(f"output folder {run_dir} cannot be written: {reason}; name another with --output") from error
     return run_dir
