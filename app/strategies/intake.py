@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from shared.errors import UpdateRejected
 from shared.parameters import model_digest
 from shared.reasons import Reason
 from shared.records import flatten_records
+
+_log = logging.getLogger(__name__)
 
 _MAX_ERROR_TEXT = 300  # characters kept of a client's error: it is the client's text, not ours
 
@@ -50,11 +53,11 @@ class Intake:
         self._directory = directory
         self._client_of = client_of
         self._max_examples = max_examples
-        self._weight_key = weight_key
+        self.weight_key = weight_key  # where metrics hold the number of examples
         self._needs_examples = needs_examples
         self._bound: dict[int, str] = {}
 
-    def asked(self, node_id: int) -> str:
+    def client_at(self, node_id: int) -> str:
         """Return the client that a request to this node asks, "" when nobody knows yet."""
         if self._client_of is not None:
             return self._client_of(node_id)
@@ -64,17 +67,26 @@ class Intake:
         """Check one reply.
 
         Raises:
-            UpdateRejected: It is not good; says why.
+            UpdateRejected: It is not good; says why. Nothing else is raised, whatever the reply holds.
         """
         if not reply.has_content():
             raise UpdateRejected(Reason.CLIENT_ERROR, _error_text(reply))
+        try:
+            return self._checked(reply, asked)
+        except UpdateRejected:
+            raise
+        except Exception as error:  # hostile bytes are decoded here: whatever they break, they are refused
+            _log.debug("a reply of node %d cannot be read", reply.metadata.src_node_id, exc_info=True)
+            raise UpdateRejected(Reason.MALFORMED, f"cannot be read: {type(error).__name__}") from error
+
+    def _checked(self, reply: Message, asked: OpenPhase) -> CheckedReply:
         if self._directory is None:
             client, enrolled_maximum = self._unsigned(reply, asked), None
         else:
             client, enrolled = self._signed(reply, asked, self._directory)
             enrolled_maximum = enrolled.max_examples
         needs_examples = self._needs_examples and asked.phase in (TRAIN, EVALUATE)
-        values = read_values(reply.content, asked, weight_key=self._weight_key, needs_examples=needs_examples)
+        values = read_values(reply.content, asked, weight_key=self.weight_key, needs_examples=needs_examples)
         maximum = self._maximum(client, enrolled_maximum) if asked.phase == TRAIN else None
         if maximum is not None and values.num_examples is not None and values.num_examples > maximum:
             raise UpdateRejected(
@@ -91,7 +103,7 @@ class Intake:
         node_id = reply.metadata.src_node_id
         if node_id not in asked.requests:
             raise UpdateRejected(Reason.WRONG_NONCE, f"node {node_id} was not asked")
-        client = self.asked(node_id) or f"node-{node_id}"
+        client = self.client_at(node_id) or f"node-{node_id}"
         _count_once(client, asked)
         return client
 
@@ -109,7 +121,7 @@ class Intake:
         return header.client_id, enrolled
 
     def _bind(self, node_id: int, client: str) -> None:
-        known = self.asked(node_id)
+        known = self.client_at(node_id)
         if known and known != client:
             raise UpdateRejected(Reason.NODE_MISMATCH, f"node {node_id} is {known}, the reply is signed by {client}")
         if self._client_of is None:
@@ -130,11 +142,10 @@ def _find(directory: KeyDirectory, header: UpdateHeader) -> EnrolledKey:
 def _check_signature(reply: Message, header: UpdateHeader, signature: bytes, enrolled: EnrolledKey) -> None:
     try:
         arrays, values = flatten_records(reply.content, without=SIGNATURE_RECORD)
-        verify_update(enrolled.public_key, header, signature, values, model_digest(arrays))
-    except UpdateRejected:
-        raise
-    except Exception as error:  # hostile bytes are decoded here: whatever they break, they are refused
-        raise UpdateRejected(Reason.MALFORMED, f"cannot be decoded: {type(error).__name__}") from error
+        digest = model_digest(arrays)
+    except ValueError as error:
+        raise UpdateRejected(Reason.MALFORMED, str(error)) from error
+    verify_update(enrolled.public_key, header, signature, values, digest)
 
 
 def _count_once(client: str, asked: OpenPhase) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, MetricRecord, RecordDict
 
-from shared.crypto.signing import RAW_CODEC, SIGNATURE_RECORD, UpdateHeader
+from shared.crypto.signing import RAW_CODEC, UpdateHeader
 from shared.errors import UpdateRejected
 from shared.parameters import AnyArray, Arrays, ArraySpec
 from shared.reasons import Reason
@@ -234,19 +234,24 @@ def _read_num_examples(value: object, phase: str) -> int:
     least = 1 if phase == TRAIN else 0
     if type(value) is not int or not least <= value <= _MAX_INT:
         raise UpdateRejected(
-            Reason.NUM_EXAMPLES, f"the number of examples must be a positive whole number, got {str(value)[:40]}"
+            Reason.NUM_EXAMPLES, f"the number of examples must be a positive whole number, got {_shown(value)}"
         )
     return value
 
 
+def _shown(value: object) -> str:
+    if type(value) is int:
+        return str(value) if abs(value) <= _MAX_INT else "a number out of range"
+    return f"{type(value).__name__} {value}" if isinstance(value, bool | float) else f"a {type(value).__name__}"
+
+
 def _layout_of(content: RecordDict) -> tuple[object, ...]:
-    """Describe records and keys: replies of different layouts cannot be averaged."""
+    """Describe array and metric records and their keys: replies of different layouts cannot be averaged."""
     layout: list[tuple[object, ...]] = []
     for name, record in content.items():
-        if name == SIGNATURE_RECORD:
-            continue
-        keys: tuple[object, ...] = ()
-        if isinstance(record, MetricRecord | ConfigRecord):
-            keys = tuple(sorted((key, len(item) if isinstance(item, list) else -1) for key, item in record.items()))
-        layout.append((name, type(record).__name__, keys))
+        if isinstance(record, MetricRecord):
+            keys = sorted((key, len(item) if isinstance(item, list) else -1) for key, item in record.items())
+            layout.append((name, "metrics", tuple(keys)))
+        elif isinstance(record, ArrayRecord):
+            layout.append((name, "arrays", ()))
     return tuple(sorted(layout))

@@ -19,7 +19,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.strategies.verified import Verdict
+from app.strategies.gate import Verdict
 from shared.crypto.digest import content_digest
 from shared.crypto.signing import SIGNATURE_RECORD, UpdateHeader
 from shared.parameters import model_digest

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
 from flwr.serverapp.exception import AggregationError
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAvg
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from app.engine.stages import Stage
 from app.strategies.validation import ValidationPolicy
 from app.strategies.verification import ExpectedArrays
 from app.strategies.verified import VerifiedStrategy
@@ -20,7 +24,7 @@ from shared.errors import ConfigError
 from shared.events import UpdateAccepted
 from shared.parameters import ArraySpec, model_digest
 from shared.reasons import Reason
-from shared.records import from_array_record, to_array_record
+from shared.records import decode_records, encode_records, from_array_record, to_array_record
 from tests.actors import (
     FIRST_NODE,
     MODEL,
@@ -31,6 +35,7 @@ from tests.actors import (
     identity,
     private_key,
     with_header,
+    with_record,
 )
 
 
@@ -541,3 +546,133 @@ def test_the_config_of_a_round_reaches_the_inner_strategy() -> None:
     (message,) = federation.strategy.configure_train(3, to_array_record(MODEL), config, federation.grid)
 
     assert dict(message.content["config"]) == {"learning-rate": 0.5, "server-round": 3}
+
+
+# Stages
+
+
+class Staged(Recording):
+    """A strategy that exchanges something before it trains."""
+
+    stage = Stage(name="share", timeout_s=1.0, min_replies=1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared: list[Message] = []
+
+    def stages(self, server_round: int) -> Sequence[Stage]:
+        return [self.stage]
+
+    def configure_stage(
+        self, stage: Stage, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> list[Message]:
+        content = RecordDict({"config": ConfigRecord({"server-round": server_round})})
+        return [Message(content, node_id, f"train.{stage.name}") for node_id in grid.get_node_ids()]
+
+    def finish_stage(self, stage: Stage, server_round: int, replies: Sequence[Message]) -> None:
+        self.shared = list(replies)
+
+
+def test_the_stages_of_a_strategy_are_signed_and_verified_too() -> None:
+    def share(client: str, message: Message) -> RecordDict:
+        return RecordDict({"shares": ConfigRecord({f"for-{client}": client.encode()})})
+
+    inner = Staged()
+    federation = Federation(num_clients=3, inner=inner, work=dict.fromkeys(["client-0", "client-1", "client-2"], share))
+    (stage,) = federation.strategy.stages(1)
+    requests = federation.strategy.configure_stage(stage, 1, to_array_record(MODEL), ConfigRecord(), federation.grid)
+    replies = [federation.answer(request) for request in requests]
+    replies[1] = with_record(replies[1], "shares", ConfigRecord({"for-client-1": b"mallory"}))
+    federation.strategy.finish_stage(stage, 1, replies)
+
+    assert [dict(reply.content["shares"]) for reply in inner.shared] == [
+        {"for-client-0": b"client-0"},
+        {"for-client-2": b"client-2"},
+    ]
+    assert [reason for _, reason in federation.rejections()] == ["bad-signature"]
+    assert replies[0].content["signature"]["phase"] == "train.share"
+
+
+def test_a_strategy_without_stages_has_none() -> None:
+    assert list(Federation(num_clients=1).strategy.stages(1)) == []
+
+
+# What comes over a wire
+
+
+def test_requests_and_replies_survive_being_written_and_read() -> None:
+    federation = Federation(num_clients=2)
+    replies = []
+    for request in federation.ask():
+        request.content = decode_records(encode_records(request.content))
+        reply = federation.answer(request)
+        reply.content = decode_records(encode_records(reply.content))
+        replies.append(reply)
+
+    assert [federation.strategy.receive(1, "train", reply).is_accepted for reply in replies] == [True, True]
+
+
+def test_arrays_in_flowers_own_serialisation_are_the_same_arrays() -> None:
+    def stock(client: str, message: Message) -> RecordDict:
+        content = honest_work(client, message)
+        arrays = ArrayRecord({name: Array(array.numpy()) for name, array in content["arrays"].items()})
+        return RecordDict({**content, "arrays": arrays})
+
+    federation = Federation(num_clients=2, work={"client-0": stock, "client-1": stock})
+    ours = Federation(num_clients=2).train()
+    stocks = federation.train()
+
+    assert ours is not None
+    assert stocks is not None
+    assert bits(ours) == bits(stocks)
+
+
+ANY_VALUE = st.one_of(
+    st.booleans(),
+    st.integers(-(10**30), 10**30),
+    st.just(10**5000),
+    st.floats(),
+    st.text(max_size=4),
+    st.binary(max_size=4),
+    st.none(),
+    st.lists(st.one_of(st.floats(), st.integers(), st.booleans(), st.none()), max_size=3),
+)
+NAMES = st.sampled_from(["arrays", "metrics", "signature", "num-examples", "loss", "conv.bias", "\ud800", ""])
+
+
+@st.composite
+def contents(draw: st.DrawFn) -> RecordDict:
+    """Draw a reply that no well-behaved program would send."""
+    content = RecordDict()
+    for name in draw(st.lists(NAMES, max_size=4, unique=True)):
+        record = draw(st.sampled_from([ArrayRecord, MetricRecord, ConfigRecord]))()
+        for key in draw(st.lists(NAMES, max_size=4, unique=True)):
+            if isinstance(record, ArrayRecord):
+                dtype = draw(st.sampled_from(["float32", "object", "nonsense"]))
+                stype = draw(st.sampled_from(["numpy.ndarray", "pickle"]))
+                record[key] = Array(dtype=dtype, shape=(2,), stype=stype, data=draw(st.binary(max_size=20)))
+            else:
+                record.__dict__["_data"][key] = draw(ANY_VALUE)
+        content[name] = record
+    return content
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+@settings(max_examples=100)
+@given(content=contents())
+def test_no_reply_raises(is_signed: bool, content: RecordDict) -> None:
+    federation = Federation(num_clients=1)
+    if not is_signed:
+        federation.strategy = VerifiedStrategy(
+            Recording(), run_id=RUN_ID, emit=federation.events.append, require_signatures=False
+        )
+    (request,) = federation.ask()
+    if is_signed and "signature" not in content:
+        content["signature"] = federation.answer(request).content["signature"]
+
+    verdict = federation.strategy.receive(1, "train", Message(content, reply_to=request))
+    federation.strategy.aggregate_train(1, [Message(content, reply_to=request)])
+
+    assert not verdict.is_accepted
+    assert len(federation.events) == 2
+    assert all(str(event) for event in federation.events)
