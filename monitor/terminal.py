@@ -178,7 +178,8 @@ def _opening(state: LiveState, first_round: int) -> str:
 def _refusal(event: UpdateRejected) -> str:
     who = clean(event.client, 40) or "unknown sender"
     why = reason_in_words(event.reason)
-    return f"  refused in round {event.server_round}: {who}: {why} [{clean(event.reason, 40)}] {clean(event.detail)}"
+    where = f"round {event.server_round}" + (", evaluation" if event.phase == "evaluate" else "")
+    return f"  refused in {where}: {who}: {why} [{clean(event.reason, 40)}] {clean(event.detail)}"
 
 
 def _round_line(state: LiveState, seconds: float) -> str:
