@@ -99,7 +99,7 @@ def train(model: nn.Module, data: ClientData, settings: TrainSettings, rng: np.r
     gradients_of = _gradient_function(model, parameters)
     progress = _Progress()
     model.train()
-    for inputs, labels in _batches(data, settings, rng):
+    for inputs, labels in _batches(model, data, settings, rng):
         targets = labels.to(device)
         loss, logits, gradients = gradients_of(inputs.to(device), targets)
         with torch.no_grad():
@@ -132,17 +132,28 @@ def _gradient_function(model: nn.Module, parameters: list[Tensor]) -> GradientFu
     return by_autograd
 
 
-def _batches(data: ClientData, settings: TrainSettings, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(
+    model: nn.Module, data: ClientData, settings: TrainSettings, rng: np.random.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Go through the epochs, each shuffled anew, or round and round until the steps are done."""
     if data.num_examples < 1:
         raise DatasetError("a client without training examples cannot train; use fewer clients or another partition")
     rounds = itertools.repeat(0) if settings.local_steps else range(settings.local_epochs)
-    stream = itertools.chain.from_iterable(data.train_batches(settings.batch_size, rng) for _ in rounds)
+    stream: Iterator[tuple[Tensor, Tensor]] = itertools.chain.from_iterable(
+        data.train_batches(settings.batch_size, rng) for _ in rounds
+    )
+    if data.num_examples > 1 and settings.batch_size > 1 and _normalizes_batches(model):
+        # Torch refuses the variance of one value: an epoch's last batch is left out when it is a single example.
+        stream = (batch for batch in stream if len(batch[1]) > 1)
     return itertools.islice(stream, settings.local_steps or None)
 
 
+def _normalizes_batches(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+
+
 class _Progress:
-    """Adds up losses and right answers as tensors: reading a number at each step would wait for a GPU."""
+    """Keeps losses and right answers as tensors: reading a number at each step would wait for a GPU."""
 
     def __init__(self) -> None:
         self._losses: list[Tensor] = []
@@ -155,13 +166,19 @@ class _Progress:
         self._counts.append(len(labels))
 
     def result(self, num_examples: int) -> TrainResult:
-        losses = torch.stack(self._losses).tolist()
-        seen = sum(self._counts)
-        loss_sum = sum_of([loss * count for loss, count in zip(losses, self._counts, strict=True)])
-        num_correct = int(torch.stack(self._corrects).sum())
+        losses = _numbers(self._losses)
+        num_seen = sum(self._counts)
         return TrainResult(
             num_examples=num_examples,
             num_steps=len(losses),
-            loss=loss_sum / seen,
-            accuracy=num_correct / seen,
+            loss=sum_of([loss * count for loss, count in zip(losses, self._counts, strict=True)]) / num_seen,
+            accuracy=sum(_numbers(self._corrects)) / num_seen,
         )
+
+
+def _numbers(scalars: list[Tensor]) -> list[float]:
+    """Read scalars: on a CPU one by one, from elsewhere at once."""
+    if scalars[0].device.type == "cpu":
+        return [scalar.item() for scalar in scalars]
+    numbers: list[float] = torch.stack(scalars).tolist()
+    return numbers

@@ -205,3 +205,29 @@ def test_cnn_learns_a_handful_of_images_by_heart():
     model = Cnn((1, 28, 28), 4)
     train(model, images, settings, rng())
     assert train(model, images, replace(settings, local_epochs=1), rng()).accuracy == 1.0
+
+
+def test_last_single_example_of_an_epoch_is_left_out_where_batches_are_normalised():
+    data = ten_examples()
+    settings = TrainSettings(optimizer=PLAIN_SGD, batch_size=3, local_epochs=2)
+    assert train(dropout_net(), data, settings, rng()).num_steps == 6
+    assert train(linear(), data, settings, rng()).num_steps == 8
+    assert train(dropout_net(), data, replace(settings, local_steps=7), rng()).num_steps == 7
+
+
+def test_loss_and_accuracy_of_many_steps_are_those_of_a_simple_count():
+    data, model, reference = ten_examples(), linear(), linear()
+    result = train(model, data, TrainSettings(optimizer=PLAIN_SGD, batch_size=3, local_epochs=40), rng())
+    loss_sum, num_correct = 0.0, 0
+    for part in data.drawn:
+        logits = reference(data.inputs[part])
+        loss = F.cross_entropy(logits, data.labels[part])
+        loss_sum += loss.item() * len(part)
+        num_correct += (logits.argmax(1) == data.labels[part]).sum().item()
+        gradients = torch.autograd.grad(loss, list(reference.parameters()))
+        with torch.no_grad():
+            for parameter, gradient in zip(reference.parameters(), gradients, strict=True):
+                parameter.sub_(0.1 * gradient)
+    assert result.num_steps == 160
+    assert result.loss == pytest.approx(loss_sum / 400, rel=1e-5)
+    assert result.accuracy == num_correct / 400
