@@ -43,9 +43,12 @@ def create_run_dir(config: RunConfig, run_id: str) -> Path:
     run_dir = Path(config.output) / run_id
     try:
         run_dir.mkdir(parents=True)
-        (run_dir / CONFIG_FILE).write_text(config.to_toml(), encoding="utf-8")
+        try:
+            (run_dir / CONFIG_FILE).write_text(config.to_toml(), encoding="utf-8")
+        except OSError:
+            shutil.rmtree(run_dir, ignore_errors=True)  # a full disk may let the folder be made and not the file
+            raise
     except OSError as error:
-        shutil.rmtree(run_dir, ignore_errors=True)  # a full disk may let the folder be made and not the file
         reason = error.strerror or str(error)
         raise UsageError(f"output folder {run_dir} cannot be written: {reason}; name another with --output") from error
     return run_dir

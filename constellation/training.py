@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from app.engine.local_grid import LocalGrid
 from app.engine.randomness import StrategyRandomness
 from app.engine.rounds import RoundLoop, RoundSettings
 from app.strategies.catalog import make_strategy
-from constellation import folders
+from constellation import folders, run_lock
 from constellation.baselines import measure_baselines
 from constellation.client_mods import mods_of
 from constellation.journal import SimulationJournal
@@ -65,14 +66,25 @@ def run(
     Raises:
         ConstellationError: The settings cannot be used, or the federation cannot go on.
     """
-    torch.set_num_threads(1)  # the workers use the cores; forked after this, they inherit no torch threads
     run_dir = Path(resume) if resume is not None else None
     settings = config or (folders.open_run_dir(run_dir) if run_dir else RunConfig())
     if settings.engine != "local":
         raise UsageError(f"engine {settings.engine!r} is not part of this version; run with --engine local")
-    data = federate(settings)
-    with _quiet_flower(), _Run.prepared(settings, data, run_dir, control, tick) as prepared:
-        return prepared.train([*sinks], with_baselines=baselines)
+    with _one_torch_thread(), _quiet_flower():
+        data = federate(settings)
+        with _Run.prepared(settings, data, run_dir, control, tick) as prepared:
+            return prepared.train([*sinks], with_baselines=baselines)
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Leave the cores to the workers, which inherit no torch threads when forked; a notebook gets its own back."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 @contextmanager
@@ -86,6 +98,16 @@ def _quiet_flower() -> Iterator[None]:
         yield
     finally:
         flower.setLevel(level)
+
+
+def _open_store(run_dir: Path, *, is_new: bool) -> CheckpointStore:
+    """Open a run's checkpoints; a new run whose first file cannot be written leaves no folder."""
+    try:
+        return CheckpointStore(run_dir)
+    except ConstellationError:
+        if is_new:
+            shutil.rmtree(run_dir, ignore_errors=True)
+        raise
 
 
 @dataclass(slots=True, kw_only=True)
@@ -116,8 +138,7 @@ class _Run:
         grid = start_grid(config, data, mods_of(config))
         with grid:
             folder = run_dir or folders.create_run_dir(config, folders.new_run_id())
-            store = CheckpointStore(folder)
-            try:
+            with run_lock.held(folder), closing(_open_store(folder, is_new=run_dir is None)) as store:
                 yield cls(
                     config=config,
                     data=data,
@@ -127,8 +148,6 @@ class _Run:
                     store=store,
                     control=ticking(control or FileControl(folder), tick),
                 )
-            finally:
-                store.close()
 
     def train(self, sinks: list[EventSink], *, with_baselines: bool) -> RunResult:
         """Run the rounds and write the results; a run that fails leaves its report too."""
