@@ -22,9 +22,11 @@ STATIC = (
     (PYTHON, "-m", "mypy"),
     (PYTHON, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
 )
+WHOLE_RUNS = ("benchmarks", "constellation", "e2e")
 LEVELS: dict[str, tuple[tuple[str, ...], ...]] = {
     "static": STATIC,
-    "fast": ((*PYTEST, "-m", "not slow and not e2e"),),
+    # Without what trains whole federations.
+    "fast": ((*PYTEST, "-m", "not slow and not e2e", *(f"--ignore=tests/{name}" for name in WHOLE_RUNS)),),
     "all": (*STATIC, (*PYTEST, "-m", "not slow")),
     # One at a time: slow tests measure memory and start many processes of their own.
     "slow": ((PYTHON, "-m", "pytest", "--strict-skips", "-m", "slow"),),

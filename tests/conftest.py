@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Read by flwr when it is first imported, so before any test module is.
+# Read by flwr and torch when they are first imported, so before any test module is.
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # several test processes with a thread a core each only wait for each other
 
 # No deadline: a busy machine is no failure. CI draws the same examples each time, a developer's machine new ones.
 settings.register_profile("constellation", deadline=None, derandomize=bool(os.environ.get("CI")))
