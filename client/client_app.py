@@ -13,17 +13,10 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable, Mod
 
-from client.attacks import forging, hostile_mods, poisoned_data
 from client.runtime import OVERRIDES, ClientRuntime
-from client.signing_mod import (
-    IdentityOf,
-    ServerKeyOf,
-    identity_from_node_config,
-    make_signing_mod,
-    server_key_from_node_config,
-)
-from shared.config import RunConfig, Scalar, from_mapping
-from shared.datasets.federated import FederatedData, federate
+from client.signing_mod import identity_from_node_config, make_signing_mod, server_key_from_node_config
+from shared.config import Scalar, from_mapping
+from shared.datasets.federated import federate
 from shared.errors import ConfigError
 from shared.records import from_array_record, to_array_record
 
@@ -34,26 +27,6 @@ RuntimeOf = Callable[[Context], ClientRuntime]
 def build_client_app(runtime: ClientRuntime, mods: Sequence[Mod] = ()) -> ClientApp:
     """Build a ClientApp around a runtime; ``mods`` stand outermost first, as Flower's do."""
     return _build(lambda _: runtime, mods)
-
-
-def build_simulation_app(
-    config: RunConfig, data: FederatedData, *, identity_of: IdentityOf, server_key_of: ServerKeyOf
-) -> ClientApp:
-    """Build the ClientApp that plays all clients of a simulation: signing, and hostile where ``attack`` says so.
-
-    Args:
-        config: The run's settings.
-        data: Everybody's data, in memory.
-        identity_of: Each client's key; not called with signatures off.
-        server_key_of: The server's public key; not called with signatures off.
-
-    Raises:
-        ConfigError: The attacks do not go with the other settings.
-    """
-    outer, inner = hostile_mods(config)
-    signing = [make_signing_mod(forging(config, identity_of), server_key_of)] if config.signatures else []
-    runtime = ClientRuntime(config, data, alter=poisoned_data(config, data.num_classes))
-    return build_client_app(runtime, [*outer, *signing, *inner])
 
 
 def _build(runtime_of: RuntimeOf, mods: Sequence[Mod]) -> ClientApp:

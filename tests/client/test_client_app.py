@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from client.client_app import app, build_client_app, build_simulation_app, runtime_from_context
+from client.attacks import poisoned_data
+from client.client_app import app, build_client_app, runtime_from_context
 from client.runtime import ClientRuntime
 from shared.config import RunConfig
 from shared.crypto.keys import KeyStore
@@ -241,34 +241,13 @@ def test_runtime_from_a_context_takes_the_runs_settings_and_the_nodes_number_of_
     assert runtime_of(node) is not runtime
 
 
-def no_key(context: Context) -> None:
-    raise AssertionError("with signatures off no key is needed")
-
-
-def test_simulated_clients_are_hostile_where_the_settings_say_so():
-    config = replace(CONFIG, signatures=False, attack=("nan:1",))
-    app = build_simulation_app(config, small_federation(), identity_of=no_key, server_key_of=no_key)
-    finite = [all(np.isfinite(array).all() for array in values(app(request(), context(i)))) for i in (0, 1)]
-    assert finite == [True, False]
-
-
-def test_label_flipping_changes_what_a_simulated_client_learns():
-    config = replace(CONFIG, signatures=False)
-    flipped = replace(config, attack=("label-flip:1",))
-    honest, hostile = (
-        build_simulation_app(c, small_federation(), identity_of=no_key, server_key_of=no_key) for c in (config, flipped)
-    )
-    assert equal(honest(request(), context(0)), hostile(request(), context(0)))
-    assert not equal(honest(request(), context(1)), hostile(request(), context(1)))
-
-
-def test_simulated_client_with_signatures_on_refuses_a_request_that_is_not_signed():
-    key = generate_private_key(65537, 2048)
-    app = build_simulation_app(
-        CONFIG, small_federation(), identity_of=no_key, server_key_of=lambda context: key.public_key()
-    )
-    with pytest.raises(RequestRefused, match="not signed"):
-        app(request(), context())
+def test_runtime_trains_on_what_the_clients_data_was_altered_to():
+    flipped = replace(CONFIG, attack=("label-flip:1",))
+    hostile = ClientRuntime(CONFIG, small_federation(), alter=poisoned_data(flipped, 3))
+    honest = ClientRuntime(CONFIG, small_federation())
+    for partition_id, is_equal in ((0, True), (1, False)):
+        replies = [build_client_app(runtime)(request(), context(partition_id)) for runtime in (honest, hostile)]
+        assert equal(*replies) is is_equal
 
 
 @pytest.mark.parametrize("settings", [{"signatures": True}, {}, {"signatures": 0}, {"signatures": "false"}])
