@@ -5,8 +5,9 @@ from __future__ import annotations
 from flwr.clientapp.typing import Mod
 
 from client.attacks import forging, hostile_mods
-from client.signing_mod import identities_from, make_signing_mod
+from client.signing_mod import make_signing_mod
 from constellation.folders import key_dir_of
+from constellation.simulated_keys import simulated_identities
 from shared.config import RunConfig
 from shared.crypto.keys import SERVER_ID, KeyStore
 
@@ -23,5 +24,5 @@ def mods_of(config: RunConfig) -> list[Mod]:
         return [*outer, *inner]
     store = KeyStore(key_dir_of(config))
     server_key = store.load_or_create(SERVER_ID).public_key()
-    signing = make_signing_mod(forging(config, identities_from(store)), lambda _: server_key)
+    signing = make_signing_mod(forging(config, simulated_identities(store)), lambda _: server_key)
     return [*outer, signing, *inner]

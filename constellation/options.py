@@ -46,7 +46,10 @@ _HELP: Mapping[str, tuple[str, str]] = types.MappingProxyType(
         "num_clients": (_FEDERATION, "registered clients"),
         "num_rounds": (_FEDERATION, "rounds to train"),
         "fraction": (_FEDERATION, "of the clients that train in a round"),
-        "fraction_evaluate": (_FEDERATION, "of the clients that evaluate in a round; 0 is off"),
+        "fraction_evaluate": (
+            _FEDERATION,
+            "of the clients that evaluate in a round; 0 is off, -1 as many as train",
+        ),
         "min_clients": (_FEDERATION, "wait for as many before a round starts"),
         "strategy": (
             _FEDERATION,

@@ -9,7 +9,8 @@ from flwr.serverapp.strategy import Strategy
 from app.strategies.validation import ValidationPolicy
 from app.strategies.verified import VerifiedStrategy
 from constellation.folders import key_dir_of
-from constellation.names import client_id_of
+from constellation.names import partition_of_client
+from constellation.simulated_keys import SimulatedDirectory
 from shared.config import RunConfig
 from shared.crypto.directory import FolderDirectory
 from shared.crypto.keys import SERVER_ID, KeyStore
@@ -30,10 +31,10 @@ def verified(
     Clients make their keys when they first answer, in the folder that the directory reads: a simulation's clients and
     its directory belong to one user.
     """
-    sizes = {client_id_of(index): index for index in range(data.num_clients)}
 
     def max_examples(client_id: str) -> int | None:
-        return data.num_examples(sizes[client_id]) if client_id in sizes else None
+        partition = partition_of_client(client_id)
+        return data.num_examples(partition) if partition is not None and partition < data.num_clients else None
 
     key_dir = key_dir_of(config)
     policy = ValidationPolicy(
@@ -43,7 +44,7 @@ def verified(
         inner,
         run_id=run_id,
         server_key=KeyStore(key_dir).load_or_create(SERVER_ID) if config.signatures else None,
-        directory=FolderDirectory(key_dir) if config.signatures else None,
+        directory=SimulatedDirectory(FolderDirectory(key_dir)) if config.signatures else None,
         policy=policy,
         emit=emit,
         require_signatures=config.signatures,

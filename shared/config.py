@@ -25,6 +25,7 @@ PARTITIONS = ("dirichlet", "iid", "shard")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 MAX_SEED = 2**32 - 1
+SAME_AS_FRACTION = -1.0
 MAX_NUMBER = 2**63 - 1  # what TOML and the wire hold
 
 
@@ -58,7 +59,7 @@ class RunConfig:
     num_clients: int = 3
     num_rounds: int = 5
     fraction: float = 1.0  # of the clients that train in a round
-    fraction_evaluate: float = 1.0  # of the clients that evaluate in a round; 0 switches client-side evaluation off
+    fraction_evaluate: float = -1.0  # of the clients that evaluate in a round; 0 is none, -1 the same as fraction
     min_clients: int = 1  # wait for as many before a round starts
     strategy: str = "fedavg"
     aggregation: str = ""  # replaces the mean inside the FedAvg family; "" keeps the strategy's own
@@ -107,6 +108,11 @@ class RunConfig:
             object.__setattr__(self, name, _widened(getattr(self, name), kind))
         for check in _CHECKS:
             check(self)
+
+    @property
+    def evaluating_fraction(self) -> float:
+        """The share of clients that evaluate in a round: ``fraction_evaluate``, or ``fraction`` where that is -1."""
+        return self.fraction if self.fraction_evaluate == SAME_AS_FRACTION else self.fraction_evaluate
 
     def as_flat(self) -> dict[str, Scalar]:
         """Return kebab-case scalars, as TOML and Flower's run config hold them; lists are joined by commas."""
@@ -191,6 +197,11 @@ def _attacks(config: RunConfig) -> None:
     _require("attack", hostile <= config.num_clients, f"at most num-clients ({config.num_clients}) in all", hostile)
 
 
+def _fraction_evaluate(config: RunConfig) -> None:
+    value = config.fraction_evaluate
+    _require("fraction-evaluate", value == SAME_AS_FRACTION or 0 <= value <= 1, "from 0 to 1, or -1", value)
+
+
 def _at_most_num_clients(key: str) -> Callable[[RunConfig], None]:
     def check(config: RunConfig) -> None:
         value = getattr(config, field_of(key))
@@ -216,7 +227,7 @@ _CHECKS: tuple[Callable[[RunConfig], None], ...] = (
     _number("num-clients", 1),
     _number("num-rounds", 1),
     _number("fraction", 0, above=True, maximum=1),
-    _number("fraction-evaluate", 0, maximum=1),
+    _fraction_evaluate,
     _number("min-clients", 1),
     _at_most_num_clients("min-clients"),  # more would wait for ever
     _number("server-learning-rate", 0),

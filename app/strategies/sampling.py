@@ -34,9 +34,9 @@ def sampling_arguments(config: RunConfig) -> SamplingArguments:
     """
     return SamplingArguments(
         fraction_train=config.fraction,
-        fraction_evaluate=config.fraction_evaluate,
+        fraction_evaluate=config.evaluating_fraction,
         min_train_nodes=1,
-        min_evaluate_nodes=1 if config.fraction_evaluate > 0 else 0,
+        min_evaluate_nodes=1 if config.evaluating_fraction > 0 else 0,
         min_available_nodes=config.min_clients,
     )
 
@@ -45,9 +45,9 @@ def legacy_sampling_arguments(config: RunConfig) -> LegacySamplingArguments:
     """Return the same for ``flwr.server.strategy.FedAvg`` and its family."""
     return LegacySamplingArguments(
         fraction_fit=config.fraction,
-        fraction_evaluate=config.fraction_evaluate,
+        fraction_evaluate=config.evaluating_fraction,
         min_fit_clients=1,
-        min_evaluate_clients=1 if config.fraction_evaluate > 0 else 0,
+        min_evaluate_clients=1 if config.evaluating_fraction > 0 else 0,
         min_available_clients=config.min_clients,
     )
 

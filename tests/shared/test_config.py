@@ -40,7 +40,7 @@ RANGES: list[tuple[str, list[Any], list[Any]]] = [
     ("num-clients", [1, 10_000], [0, -3]),
     ("num-rounds", [1, 1000], [0, -1]),
     ("fraction", [1e-4, 0.5, 1, 1.0], [0, 0.0, -0.1, 1.0001, float("nan")]),
-    ("fraction-evaluate", [0, 0.0, 0.5, 1.0], [-0.1, 1.1, float("nan")]),
+    ("fraction-evaluate", [-1.0, 0, 0.0, 0.5, 1.0], [-0.1, -2.0, 1.1, float("nan")]),
     ("min-clients", [1, 3], [0, 4]),
     ("server-learning-rate", [0.0, 1.0], [-1.0, float("inf")]),
     ("server-momentum", [0.0, 0.9, 1.0], [-0.1, 1.1]),
