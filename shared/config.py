@@ -6,27 +6,18 @@ config); ``key_of`` and ``field_of`` are the one conversion. A run stores what i
 
 from __future__ import annotations
 
-import math
 import os
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from shared.config_ranges import MAX_NUMBER, SAME_AS_FRACTION, check_ranges, require
 from shared.errors import ConfigError
 
 Scalar = bool | int | float | str
-
-ATTACKS = ("forge", "replay", "nan", "scale", "sign-flip", "label-flip", "shape", "num-examples", "silent")
-ENGINES = ("local", "flower", "ray")
-PARTITIONS = ("dirichlet", "iid", "shard")
-OPTIMIZERS = ("sgd", "adam", "adamw")
-DEVICES = ("auto", "cpu", "cuda", "mps")
-MAX_SEED = 2**32 - 1
-SAME_AS_FRACTION = -1.0
-MAX_NUMBER = 2**63 - 1  # what TOML and the wire hold
 
 
 def key_of(field_name: str) -> str:
@@ -106,8 +97,8 @@ class RunConfig:
         """
         for name, kind in _FIELD_KINDS.items():
             object.__setattr__(self, name, _widened(getattr(self, name), kind))
-        for check in _CHECKS:
-            check(self)
+            require(key_of(name), _is_kind(getattr(self, name), kind), _KIND_NAMES[kind], getattr(self, name))
+        check_ranges({key_of(name): getattr(self, name) for name in _FIELD_KINDS})
 
     @property
     def evaluating_fraction(self) -> float:
@@ -127,48 +118,6 @@ class RunConfig:
         return "".join(f"{key} = {_toml_value(value)}\n" for key, value in self.as_flat().items())
 
 
-def _require(key: str, ok: bool, wanted: str, got: object) -> None:
-    if not ok:
-        raise ConfigError(f"{key} must be {wanted}, got {got!r}")
-
-
-def _number(key: str, minimum: float, *, above: bool = False, maximum: float = math.inf) -> Callable[[RunConfig], None]:
-    """Make a check that ``key`` is finite and within [minimum, maximum], or (minimum, maximum] with ``above``."""
-
-    def check(config: RunConfig) -> None:
-        value = getattr(config, field_of(key))
-        bound = f"above {minimum:g}" if above else f"at least {minimum:g}"
-        high = min(maximum, MAX_NUMBER)
-        wanted = bound if math.isinf(maximum) and not value > high else f"{bound} and at most {high:g}"
-        low = value > minimum if above else value >= minimum
-        _require(key, low and value <= high, wanted, value)  # NaN is neither
-
-    return check
-
-
-def _one_of(key: str, choices: tuple[str, ...]) -> Callable[[RunConfig], None]:
-    def check(config: RunConfig) -> None:
-        value = getattr(config, field_of(key))
-        _require(key, value in choices, f"one of {', '.join(choices)}", value)
-
-    return check
-
-
-def _non_empty(key: str) -> Callable[[RunConfig], None]:
-    def check(config: RunConfig) -> None:
-        value = getattr(config, field_of(key))
-        _require(key, bool(value.strip()), "a name", value)
-
-    return check
-
-
-def _types(config: RunConfig) -> None:
-    """Refuse what a notebook may put in; files and options are read with their types already."""
-    for name, kind in _FIELD_KINDS.items():
-        value = getattr(config, name)
-        _require(key_of(name), _is_kind(value, kind), _KIND_NAMES[kind], value)
-
-
 def _is_kind(value: object, kind: type) -> bool:
     if kind is tuple:
         return isinstance(value, tuple) and all(_is_kind(item, str) for item in value)
@@ -185,72 +134,6 @@ def _is_unicode(text: str) -> bool:
         return False
     return True
 
-
-def _attacks(config: RunConfig) -> None:
-    hostile = 0
-    for attack in config.attack:
-        name, colon, count = attack.partition(":")
-        wanted = f"NAME:K with NAME one of {', '.join(ATTACKS)} and K a whole number from 1 up"
-        is_count = colon and count.isdecimal() and len(count) < 10 and int(count) >= 1
-        _require("attack", bool(name in ATTACKS and is_count), wanted, attack)
-        hostile += int(count)
-    _require("attack", hostile <= config.num_clients, f"at most num-clients ({config.num_clients}) in all", hostile)
-
-
-def _fraction_evaluate(config: RunConfig) -> None:
-    value = config.fraction_evaluate
-    _require("fraction-evaluate", value == SAME_AS_FRACTION or 0 <= value <= 1, "from 0 to 1, or -1", value)
-
-
-def _at_most_num_clients(key: str) -> Callable[[RunConfig], None]:
-    def check(config: RunConfig) -> None:
-        value = getattr(config, field_of(key))
-        _require(key, value <= config.num_clients, f"at most num-clients ({config.num_clients})", value)
-
-    return check
-
-
-_CHECKS: tuple[Callable[[RunConfig], None], ...] = (
-    _types,
-    _non_empty("dataset"),
-    _non_empty("model"),
-    _non_empty("strategy"),
-    _non_empty("output"),
-    _one_of("partition", PARTITIONS),
-    _one_of("optimizer", OPTIMIZERS),
-    _one_of("engine", ENGINES),
-    _one_of("device", DEVICES),
-    _number("alpha", 0, above=True),
-    _number("num-examples", 1),
-    _number("min-partition-size", 1),
-    _number("shards-per-client", 1),
-    _number("num-clients", 1),
-    _number("num-rounds", 1),
-    _number("fraction", 0, above=True, maximum=1),
-    _fraction_evaluate,
-    _number("min-clients", 1),
-    _at_most_num_clients("min-clients"),  # more would wait for ever
-    _number("server-learning-rate", 0),
-    _number("server-momentum", 0, maximum=1),
-    _number("num-malicious", 0),
-    _number("local-epochs", 1),
-    _number("local-steps", 0),
-    _number("batch-size", 1),
-    _number("learning-rate", 0, above=True),
-    _number("momentum", 0, maximum=1),
-    _number("weight-decay", 0),
-    _number("proximal-mu", 0),
-    _number("seed", 0, maximum=MAX_SEED),
-    _number("workers", 0),
-    _number("round-timeout-s", 0, above=True),
-    _number("quorum", 0, above=True, maximum=1),
-    _number("min-valid", 1),
-    _at_most_num_clients("min-valid"),
-    _number("max-norm-factor", 0),
-    _number("max-client-weight", 0, maximum=1),
-    _number("web-port", 0, maximum=65_535),
-    _attacks,
-)
 
 # What most published runs use; outside it the command warns and does what it is told.
 USUAL_RANGES: Mapping[str, tuple[float, float]] = types.MappingProxyType(

@@ -11,7 +11,8 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from client.attacks import FlippedLabels, forging, hostile_clients, hostile_mods, poisoned_data
 from client.signing_mod import ClientIdentity
-from shared.config import ATTACKS, RunConfig
+from shared.config import RunConfig
+from shared.config_ranges import ATTACKS
 from shared.datasets.client_data import TensorClientData
 from shared.datasets.dataset import Examples
 from shared.errors import ConfigError

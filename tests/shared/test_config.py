@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.config import (
-    ATTACKS,
     RunConfig,
     field_of,
     from_environment,
@@ -21,6 +20,7 @@ from shared.config import (
     parse_setting,
     unusual_settings,
 )
+from shared.config_ranges import ATTACKS
 from shared.errors import ConfigError
 
 # Written from the comments of RunConfig and the issue, not from the checks: key, values that pass, values that do not.
