@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from constellation.results import RunResult
+    from app.results import RunResult
     from constellation.training import run
     from shared.config import RunConfig
     from shared.errors import ConstellationError
@@ -20,7 +20,7 @@ __all__ = ["ConstellationError", "RunConfig", "RunResult", "run"]
 _HOMES = {
     "ConstellationError": "shared.errors",
     "RunConfig": "shared.config",
-    "RunResult": "constellation.results",
+    "RunResult": "app.results",
     "run": "constellation.training",
 }
 

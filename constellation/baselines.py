@@ -6,17 +6,17 @@ initial weights, and are evaluated on the same central test set.
 
 from __future__ import annotations
 
-import statistics
 import struct
-from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import ArrayRecord, RecordDict
 
 from app.engine.client_handler import Call
 from app.engine.local_grid import LocalGrid
+from app.results import BaselineAccuracies
 from client.runtime import ClientRuntime
 from client.trainer import settings_of, train
+from constellation.names import client_id_of
 from shared.config import RunConfig
 from shared.datasets.client_data import ClientData
 from shared.datasets.federated import FederatedData
@@ -30,24 +30,6 @@ _POOLED = -1  # instead of a partition id
 _PARTITION = struct.Struct(">q")
 _ACCURACY = struct.Struct(">d")
 _BASELINE_STREAM = 2  # the run's seed feeds several generators; each has its number
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaselineAccuracies:
-    """Accuracies on the central test set, 0 to 1."""
-
-    centralised: float
-    local_only: dict[int, float]  # by partition id
-
-    @property
-    def local_mean(self) -> float:
-        """Mean over the clients that trained alone."""
-        return statistics.fmean(self.local_only.values())
-
-    @property
-    def local_deviation(self) -> float:
-        """Population standard deviation over them."""
-        return statistics.pstdev(self.local_only.values())
 
 
 def measure_baselines(
@@ -66,8 +48,11 @@ def measure_baselines(
         BASELINE_CALL, [_PARTITION.pack(partition) for partition in partitions], RecordDict({"": initial})
     )
     accuracies = [_ACCURACY.unpack(answer)[0] for answer in answers]
+    local_only = dict(zip(partitions[1:], accuracies[1:], strict=True))
     return BaselineAccuracies(
-        centralised=accuracies[0], local_only=dict(zip(partitions[1:], accuracies[1:], strict=True))
+        centralised=accuracies[0],
+        local_only=local_only,
+        local_by_client={client_id_of(partition): accuracy for partition, accuracy in local_only.items()},
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from constellation import run_lock
+from app import run_lock
 from constellation.recorded_runs import COMPLETED, RUNNING, RecordedRun, is_run_dir
 from shared.errors import ConstellationError, UsageError
 

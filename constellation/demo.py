@@ -18,7 +18,7 @@ from shared.config import RunConfig, unusual_settings
 from shared.errors import ConfigError
 
 if TYPE_CHECKING:
-    from constellation.results import RunResult
+    from app.results import RunResult
 
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -66,7 +66,7 @@ def run_seeds(
     config: RunConfig, seeds: list[int], console: Console, *, is_quiet: bool, resume: Path | None, baselines: bool
 ) -> RunResult:
     """Run once a seed; the last result holds all seeds' figures when there are several."""
-    from constellation.results import write_figures
+    from app.results import write_figures
     from constellation.training import run
     from monitor.report import SeedRun
     from monitor.terminal import TerminalView
@@ -103,8 +103,8 @@ def show(result: RunResult, console: Console, *, as_json: bool) -> None:
 
 def closing_lines(result: RunResult) -> list[str]:
     """Say what came of it and where it lies."""
+    from app.results import seeds_json
     from constellation.folders import REPORT_FILE
-    from constellation.results import seeds_json
 
     lines: list[str] = []
     if (found := result.baselines) is not None:

@@ -1,21 +1,24 @@
-"""Where things lie on this machine: the user's data folder, and a run's own folder."""
+"""Where things lie on this machine: the user's data folder, and (from ``app.run_folder``) a run's own folder."""
 
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 
 import platformdirs
 
-from shared.config import RunConfig, from_mapping, load_toml
-from shared.errors import CheckpointError, UsageError
+from app.run_folder import CONFIG_FILE as CONFIG_FILE
+from app.run_folder import EVENTS_FILE as EVENTS_FILE
+from app.run_folder import METRICS_FILE as METRICS_FILE
+from app.run_folder import MODEL_FILE as MODEL_FILE
+from app.run_folder import REPORT_FILE as REPORT_FILE
+from app.run_folder import RESULT_FILE as RESULT_FILE
+from app.run_folder import create_run_dir as create_run_dir
+from app.run_folder import new_run_id as new_run_id
+from app.run_folder import open_run_dir as open_run_dir
+from shared.config import RunConfig
 
 APPLICATION = "constellation-fl"
-CONFIG_FILE, EVENTS_FILE, METRICS_FILE = "config.toml", "events.jsonl", "metrics.csv"
-MODEL_FILE, REPORT_FILE, RESULT_FILE = "model.safetensors", "report.html", "report.json"
 
 
 def user_data_dir() -> Path:
@@ -27,40 +30,3 @@ def user_data_dir() -> Path:
 def key_dir_of(config: RunConfig) -> Path:
     """Return where the simulated clients' keys lie: ``key-dir``, or a folder of the user's that all runs share."""
     return Path(config.key_dir) if config.key_dir else user_data_dir() / "simulated-keys"
-
-
-def new_run_id(now: datetime | None = None) -> str:
-    """Make a run id that sorts by time and is never used twice."""
-    return f"{now or datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-
-
-def create_run_dir(config: RunConfig, run_id: str) -> Path:
-    """Make the run's folder with its ``config.toml``.
-
-    Raises:
-        UsageError: The folder cannot be written.
-    """
-    run_dir = Path(config.output) / run_id
-    try:
-        run_dir.mkdir(parents=True)
-        try:
-            (run_dir / CONFIG_FILE).write_text(config.to_toml(), encoding="utf-8")
-        except OSError:
-            shutil.rmtree(run_dir, ignore_errors=True)  # a full disk may let the folder be made and not the file
-            raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UsageError(f"output folder {run_dir} cannot be written: {reason}; name another with --output") from error
-    return run_dir
-
-
-def open_run_dir(run_dir: Path) -> RunConfig:
-    """Read the settings of a run that is to go on.
-
-    Raises:
-        CheckpointError: There is no run in this folder.
-    """
-    if not (run_dir / CONFIG_FILE).is_file():
-        raise CheckpointError(f"{run_dir} holds no run to resume (no {CONFIG_FILE}); name a run's own folder")
-    path = run_dir / CONFIG_FILE
-    return from_mapping(load_toml(path), where=str(path))

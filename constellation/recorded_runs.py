@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from constellation import folders, run_lock
+from app import run_lock
+from constellation import folders
 from monitor.rows import Row
 from monitor.series import read_series
 from monitor.sinks import read_events

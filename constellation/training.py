@@ -14,26 +14,28 @@ import torch
 from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import Strategy
 
+from app import run_lock
 from app.engine.checkpoint import CheckpointStore
 from app.engine.control import Control, FileControl, ticking
-from app.engine.exchange import Exchange, StopRequested
+from app.engine.ending import run_to_end
+from app.engine.exchange import Exchange
 from app.engine.local_grid import LocalGrid
 from app.engine.randomness import StrategyRandomness
 from app.engine.rounds import RoundLoop, RoundSettings
+from app.journal import RunJournal
+from app.results import RunResult, write_results, write_what_is_there
 from app.strategies.catalog import make_strategy
-from constellation import folders, run_lock
+from constellation import folders
 from constellation.baselines import measure_baselines
 from constellation.client_mods import mods_of
-from constellation.journal import SimulationJournal
 from constellation.names import client_id_of
-from constellation.results import RunResult, write_results, write_what_is_there
 from constellation.simulation import central_evaluation, initial_arrays, num_workers_of, start_grid
 from constellation.verification import verified
 from monitor.sinks import JsonlSink, last_seq
 from shared.config import RunConfig
 from shared.datasets.federated import FederatedData, federate
 from shared.errors import ConstellationError, UsageError
-from shared.events import EventLog, EventSink, PartitionDescribed, RunEnded, RunStarted
+from shared.events import EventLog, EventSink, PartitionDescribed, RunStarted
 from shared.parameters import num_parameters
 from shared.records import from_array_record
 
@@ -168,10 +170,9 @@ class _Run:
         return write_results(self.run_dir, self.config, arrays, baselines)
 
     def _rounds(self, log: EventLog) -> ArrayRecord:
-        start = time.monotonic()
         inner = make_strategy(self.config)
         strategy = verified(inner, self.config, self.data, self.run_dir.name, log.emit, self._client_of)
-        journal = SimulationJournal(self.store, self.grid, strategy)
+        journal = RunJournal(self.store, strategy, self.grid)
         randomness = StrategyRandomness(self.config.seed)
         first_round, arrays = 1, initial_arrays(self.config, self.data)
         if self.is_resumed:
@@ -179,27 +180,13 @@ class _Run:
             first_round = closed + 1
         loop = self._loop(strategy, journal, randomness, log)
         self._announce(log, arrays, first_round)
-        state, error = "completed", None
-        try:
-            loop.run(arrays, first_round)
-        except StopRequested:
-            state = "stopped"
-        except KeyboardInterrupt:
-            state = "interrupted"
-        except ConstellationError as failure:
-            state, error = "failed", str(failure)
-            raise
-        finally:
-            seconds = time.monotonic() - start
-            completed = loop.rounds_completed
-            log.emit(RunEnded(state=state, rounds_completed=completed, seconds=seconds, error=error))
-        return loop.arrays
+        return run_to_end(loop, arrays, first_round, log.emit)
 
     def _client_of(self, node_id: int) -> str:
         return client_id_of(self.grid.index_of(node_id))
 
     def _loop(
-        self, strategy: Strategy, journal: SimulationJournal, randomness: StrategyRandomness, log: EventLog
+        self, strategy: Strategy, journal: RunJournal, randomness: StrategyRandomness, log: EventLog
     ) -> RoundLoop:
         exchange = Exchange(grid=self.grid, control=self.control, emit=log.emit, client_of=self._client_of)
         settings = RoundSettings(

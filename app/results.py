@@ -12,10 +12,8 @@ from pathlib import Path
 import safetensors.numpy
 from flwr.app import ArrayRecord
 
-from constellation import folders
-from constellation.baselines import BaselineAccuracies
-from constellation.model_recipe import how_to_load
-from constellation.names import client_id_of
+from app import run_folder
+from app.model_recipe import how_to_load
 from monitor.files import write_atomically
 from monitor.metrics_csv import write_metrics_csv
 from monitor.report import Baselines, Extras, SeedRun, write_report
@@ -27,6 +25,25 @@ from shared.config import RunConfig
 from shared.errors import RunFailed
 from shared.parameters import AnyArray
 from shared.records import from_array_record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineAccuracies:
+    """What the model is compared with: accuracies on the central test set, 0 to 1."""
+
+    centralised: float
+    local_only: Mapping[int, float]  # by partition id
+    local_by_client: Mapping[str, float]  # the same, by client id
+
+    @property
+    def local_mean(self) -> float:
+        """Mean over the clients that trained alone."""
+        return statistics.fmean(self.local_only.values())
+
+    @property
+    def local_deviation(self) -> float:
+        """Population standard deviation over them."""
+        return statistics.pstdev(self.local_only.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +119,7 @@ def write_results(
     Raises:
         RunFailed: The folder cannot be written any more.
     """
-    series = read_series(read_events(run_dir / folders.EVENTS_FILE))
+    series = read_series(read_events(run_dir / run_folder.EVENTS_FILE))
     summary = series.summary
     model = {name: array.copy() for name, array in from_array_record(arrays).items()}
     result = RunResult(
@@ -123,8 +140,8 @@ def write_results(
         series=series,
     )
     try:
-        write_atomically(run_dir / folders.MODEL_FILE, safetensors.numpy.save(model))
-        write_metrics_csv(run_dir / folders.METRICS_FILE, read_events(run_dir / folders.EVENTS_FILE))
+        write_atomically(run_dir / run_folder.MODEL_FILE, safetensors.numpy.save(model))
+        write_metrics_csv(run_dir / run_folder.METRICS_FILE, read_events(run_dir / run_folder.EVENTS_FILE))
         write_figures(result)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -138,7 +155,7 @@ def write_figures(result: RunResult) -> None:
     Raises:
         OSError: The folder cannot be written any more.
     """
-    write_atomically(result.output / folders.RESULT_FILE, json.dumps(result.to_json(), indent=2) + "\n")
+    write_atomically(result.output / run_folder.RESULT_FILE, json.dumps(result.to_json(), indent=2) + "\n")
     write_report(
         result.output,
         Extras(
@@ -153,7 +170,7 @@ def write_figures(result: RunResult) -> None:
 def write_what_is_there(run_dir: Path) -> None:
     """Write the tables and the report of a run that failed, as far as the disk allows."""
     with contextlib.suppress(OSError):
-        write_metrics_csv(run_dir / folders.METRICS_FILE, read_events(run_dir / folders.EVENTS_FILE))
+        write_metrics_csv(run_dir / run_folder.METRICS_FILE, read_events(run_dir / run_folder.EVENTS_FILE))
         write_report(run_dir, Extras(environment=environment()))
 
 
@@ -165,6 +182,6 @@ def _baselines_of(result: RunResult) -> Baselines | None:
         centralised=found.centralised,
         local_only=found.local_mean,
         local_only_deviation=found.local_deviation,
-        local_only_by_client={client_id_of(partition): value for partition, value in found.local_only.items()},
+        local_only_by_client=dict(found.local_by_client),
         note=f"Each trained for {result.config.num_rounds} rounds with the run's settings, from the same weights.",
     )

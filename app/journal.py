@@ -1,27 +1,37 @@
-"""Records rounds for a simulation: the model, the strategy, the random states and the clients' states, in one place."""
+"""Records rounds: the model, the strategy, the random states and the clients' states, in one place."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Protocol
 
 from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import Strategy
 
 from app.engine.checkpoint import Checkpoint, CheckpointStore
-from app.engine.local_grid import LocalGrid
 from app.engine.randomness import StrategyRandomness
 from app.strategies.state import StrategyState, capture_state, restore_state
 from shared.records import from_array_record, to_array_record
 
 
-class SimulationJournal:
+class ClientStates(Protocol):
+    """A grid that keeps its clients' states; on a real network each client keeps its own."""
+
+    def take_changed_states(self) -> dict[int, bytes]:
+        """Return the states that changed since the last call, by client."""
+
+    def restore_states(self, states: Mapping[int, bytes]) -> None:
+        """Put states back."""
+
+
+class RunJournal:
     """The round loop's journal over a checkpoint store."""
 
-    def __init__(self, store: CheckpointStore, grid: LocalGrid, strategy: Strategy) -> None:
+    def __init__(self, store: CheckpointStore, strategy: Strategy, clients: ClientStates | None = None) -> None:
         self._store = store
-        self._grid = grid
         self._strategy = strategy
+        self._clients = clients
 
     def begin_attempt(self, server_round: int) -> int:
         """Record a start of a round, durably."""
@@ -35,7 +45,7 @@ class SimulationJournal:
             strategy=capture_state(self._strategy).to_bytes(),
             facts=json.loads(json.dumps({"randomness": randomness})),
         )
-        self._store.save(checkpoint, self._grid.take_changed_states())
+        self._store.save(checkpoint, self._clients.take_changed_states() if self._clients else {})
 
     def restore(self, randomness: StrategyRandomness) -> tuple[int, ArrayRecord]:
         """Put everything back as it was when the last round closed.
@@ -49,5 +59,6 @@ class SimulationJournal:
         checkpoint = self._store.load()
         restore_state(self._strategy, StrategyState.from_bytes(checkpoint.strategy))
         randomness.restore(checkpoint.facts["randomness"])  # type: ignore[arg-type]
-        self._grid.restore_states(self._store.load_states(checkpoint.server_round))
+        if self._clients:
+            self._clients.restore_states(self._store.load_states(checkpoint.server_round))
         return checkpoint.server_round, to_array_record(checkpoint.arrays)

@@ -1,0 +1,51 @@
+"""A run's own folder: what its files are called, how it is made and opened."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+from shared.config import RunConfig, from_mapping, load_toml
+from shared.errors import CheckpointError, UsageError
+
+CONFIG_FILE, EVENTS_FILE, METRICS_FILE = "config.toml", "events.jsonl", "metrics.csv"
+MODEL_FILE, REPORT_FILE, RESULT_FILE = "model.safetensors", "report.html", "report.json"
+
+
+def new_run_id(now: datetime | None = None) -> str:
+    """Make a run id that sorts by time and is never used twice."""
+    return f"{now or datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def create_run_dir(config: RunConfig, run_id: str) -> Path:
+    """Make the run's folder with its ``config.toml``.
+
+    Raises:
+        UsageError: The folder cannot be written.
+    """
+    run_dir = Path(config.output) / run_id
+    try:
+        run_dir.mkdir(parents=True)
+        try:
+            (run_dir / CONFIG_FILE).write_text(config.to_toml(), encoding="utf-8")
+        except OSError:
+            shutil.rmtree(run_dir, ignore_errors=True)  # a full disk may let the folder be made and not the file
+            raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(f"output folder {run_dir} cannot be written: {reason}; name another with --output") from error
+    return run_dir
+
+
+def open_run_dir(run_dir: Path) -> RunConfig:
+    """Read the settings of a run that is to go on.
+
+    Raises:
+        CheckpointError: There is no run in this folder.
+    """
+    if not (run_dir / CONFIG_FILE).is_file():
+        raise CheckpointError(f"{run_dir} holds no run to resume (no {CONFIG_FILE}); name a run's own folder")
+    path = run_dir / CONFIG_FILE
+    return from_mapping(load_toml(path), where=str(path))
