@@ -165,8 +165,9 @@ def test_modules_stay_short_enough_to_read_in_one_sitting(path: Path) -> None:
 
 
 def test_tests_are_no_packages() -> None:
-    """``tests/app/__init__.py`` would shadow ``app``."""
-    assert list((ROOT / "tests").rglob("__init__.py")) == []
+    """``tests/app/__init__.py`` would shadow ``app``; the Flower Apps that tests run are packages of their own."""
+    found = [path.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("__init__.py")]
+    assert [str(path) for path in found if "apps" not in path.parts] == []
 
 
 def our_texts() -> Iterator[Path]:
