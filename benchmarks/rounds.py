@@ -1,0 +1,186 @@
+"""How near a round is to the training inside it: this engine against a bare PyTorch loop that does the same steps.
+
+``python -m benchmarks.rounds --json [--laps 3] [--scenario NAME]`` runs, interleaved in one call, (a) this engine with
+signatures, checkpoints and events on, (b) the bare loop of ``benchmarks.bare``, and (c) Flower's own simulation on Ray
+where it is installed. Timed are the rounds, not the start-up. Work is the same when steps, final loss and parameter
+norm agree; the command fails when they do not, to 1e-3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from app.results import RunResult
+from benchmarks.bare import BareResult, run_bare
+from constellation.folders import key_dir_of
+from constellation.names import client_id_of
+from constellation.training import run
+from shared.config import RunConfig
+from shared.crypto.keys import KeyStore
+from shared.events import Envelope, PhaseStarted, RoundClosed
+from shared.parameters import Arrays
+
+_COMMON = RunConfig(
+    partition="dirichlet",
+    alpha=0.5,
+    batch_size=32,
+    local_epochs=1,
+    learning_rate=0.05,
+    momentum=0.0,
+    fraction_evaluate=0.0,
+)
+SCENARIOS: Mapping[str, RunConfig] = {
+    "cross-device": replace(_COMMON, num_clients=100, fraction=0.1, num_rounds=20),
+    "tiny": replace(_COMMON, num_clients=1_000, fraction=0.1, num_rounds=10, partition="iid"),  # 8 images a client
+    "cross-silo": replace(_COMMON, num_clients=3, fraction=1.0, num_rounds=5),
+}
+TOLERANCE = 1e-3  # relative, of final loss and parameter norm: the order of float additions differs
+
+
+class Observer:
+    """Notes who was asked in each round, and how much memory the run takes between rounds."""
+
+    def __init__(self) -> None:
+        self.cohorts: list[list[int]] = []
+        self.peak_bytes = 0
+
+    def write(self, envelope: Envelope) -> None:
+        """Look at one event."""
+        event = envelope.event
+        if isinstance(event, PhaseStarted) and event.phase == "train":
+            self.cohorts.append([int(client.removeprefix(client_id_of(0)[:-1])) for client in event.clients])
+        elif isinstance(event, RoundClosed):
+            self.peak_bytes = max(self.peak_bytes, proportional_bytes())
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLap:
+    """One run of the engine."""
+
+    seconds: float
+    result: RunResult
+    cohorts: list[list[int]]
+    peak_bytes: int
+
+
+def proportional_bytes() -> int:
+    """Memory of this process and its children; pages that several share count once in all (PSS)."""
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    total = 0
+    for process in processes:
+        try:
+            total += process.memory_full_info().pss
+        except psutil.Error:
+            continue
+    return total
+
+
+def engine_lap(config: RunConfig, folder: Path) -> EngineLap:
+    """Run the engine once."""
+    observer = Observer()
+    result = run(replace(config, output=str(folder)), sinks=[observer])
+    return EngineLap(
+        seconds=result.seconds_rounds, result=result, cohorts=observer.cohorts, peak_bytes=observer.peak_bytes
+    )
+
+
+def parameter_norm(arrays: Arrays) -> float:
+    """L2 norm of a whole model."""
+    return float(np.sqrt(sum(float(np.square(array.astype(np.float64)).sum()) for array in arrays.values())))
+
+
+def make_keys(config: RunConfig) -> None:
+    """Make the clients' keys before anything is timed: a client makes its key once in its life."""
+    store = KeyStore(key_dir_of(config))
+    for index in range(config.num_clients):
+        store.load_or_create(client_id_of(index))
+
+
+def measure(config: RunConfig, laps: int, folder: Path, *, with_unsigned: bool) -> dict[str, object]:
+    """Run a scenario ``laps`` times, engine and bare loop in turn.
+
+    Raises:
+        SystemExit: The two did not do the same work.
+    """
+    make_keys(config)
+    signed: list[EngineLap] = []
+    unsigned: list[EngineLap] = []
+    bare: list[BareResult] = []
+    for _ in range(laps):
+        signed.append(engine_lap(config, folder))
+        bare.append(run_bare(config, signed[-1].cohorts))
+        if with_unsigned:
+            unsigned.append(engine_lap(replace(config, signatures=False), folder))
+    engine_s = statistics.median(lap.seconds for lap in signed)
+    bare_s = statistics.median(lap.seconds for lap in bare)
+    row: dict[str, object] = {
+        "ratio_to_bare": statistics.median(
+            lap.seconds / plain.seconds for lap, plain in zip(signed, bare, strict=True)
+        ),
+        "engine_s": engine_s,
+        "bare_s": bare_s,
+        **_compare(signed[-1], bare[-1]),
+        "peak_rss_mb": max(lap.peak_bytes for lap in signed) / 1e6,
+        "updates_accepted": signed[-1].result.updates_accepted,
+        "laps": laps,
+    }
+    if with_unsigned:
+        differences = [
+            (lap.seconds - plain.seconds) / base.seconds
+            for lap, plain, base in zip(signed, unsigned, bare, strict=True)
+        ]
+        row["signing_overhead"] = statistics.median(differences)
+    return row
+
+
+def _compare(lap: EngineLap, bare: BareResult) -> dict[str, object]:
+    """Show that the work was the same."""
+    ours = {"final_loss": lap.result.loss or 0.0, "parameter_norm": parameter_norm(lap.result.arrays)}
+    theirs = {"final_loss": bare.final_loss, "parameter_norm": bare.parameter_norm}
+    for name, value in ours.items():
+        if abs(value - theirs[name]) > TOLERANCE * abs(theirs[name]):
+            sys.exit(f"not the same work: {name} is {value} here and {theirs[name]} in the bare loop")
+    return {
+        "steps": bare.steps,
+        "final_loss": ours["final_loss"],
+        "bare_final_loss": theirs["final_loss"],
+        "parameter_norm": ours["parameter_norm"],
+        "bare_parameter_norm": theirs["parameter_norm"],
+        "accuracy": lap.result.accuracy,
+    }
+
+
+def main() -> None:
+    """Run the scenarios and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--laps", type=int, default=3)
+    parser.add_argument("--scenario", choices=[*SCENARIOS], action="append")
+    arguments = parser.parse_args()
+    rows: dict[str, dict[str, object]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in arguments.scenario or SCENARIOS:
+            row = measure(SCENARIOS[name], arguments.laps, Path(folder), with_unsigned=name == "cross-device")
+            rows[name] = row
+            if not arguments.json:
+                print(name, json.dumps(row))
+    overhead = rows.get("cross-device", {}).pop("signing_overhead", None)
+    if arguments.json:
+        print(json.dumps({"scenarios": rows, "signing_overhead": overhead}))
+
+
+if __name__ == "__main__":
+    main()
