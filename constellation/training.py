@@ -15,6 +15,7 @@ from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import Strategy
 
 from app import run_lock
+from app.engine.amends import missing_round_closed
 from app.engine.checkpoint import CheckpointStore
 from app.engine.control import Control, FileControl, ticking
 from app.engine.ending import run_to_end
@@ -31,12 +32,12 @@ from constellation.client_mods import mods_of
 from constellation.names import client_id_of
 from constellation.simulation import central_evaluation, initial_arrays, num_workers_of, start_grid
 from constellation.verification import verified
-from monitor.sinks import JsonlSink, last_seq
+from monitor.sinks import JsonlSink, last_seq, read_events
 from shared.config import RunConfig
 from shared.datasets.federated import FederatedData, federate
 from shared.errors import ConstellationError, UsageError
 from shared.events import EventLog, EventSink, PartitionDescribed, RunStarted
-from shared.parameters import num_parameters
+from shared.parameters import model_digest, num_parameters
 from shared.records import from_array_record
 
 _MAX_NAMED_CLIENTS = 1_000  # in one event: the rest is counted
@@ -180,6 +181,10 @@ class _Run:
             first_round = closed + 1
         loop = self._loop(strategy, journal, randomness, log)
         self._announce(log, arrays, first_round)
+        digest = model_digest(from_array_record(arrays)).hex()
+        events = read_events(self.run_dir / folders.EVENTS_FILE)
+        if self.is_resumed and (lacking := missing_round_closed(events, first_round - 1, digest)) is not None:
+            log.emit(lacking)
         return run_to_end(loop, arrays, first_round, log.emit)
 
     def _client_of(self, node_id: int) -> str:
