@@ -30,3 +30,13 @@ def small(tmp_path: Path, key_dir: Path) -> Callable[..., RunConfig]:
         return replace(base, **changes)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory, key_dir: Path) -> Path:
+    """Train one model that knows its digits, for the commands that use it: seconds, once a session."""
+    from constellation.training import run
+
+    output = str(tmp_path_factory.mktemp("digits"))
+    config = RunConfig(num_clients=2, num_rounds=3, partition="iid", output=output, key_dir=str(key_dir))
+    return run(config).output

@@ -1,0 +1,122 @@
+"""The command as a process: what it prints where, how it ends, and how it is stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from constellation import cli
+
+LIMIT_S = 120.0
+FEW = ("--num-clients", "2", "--local-steps", "2", "--model", "linear")
+
+
+@pytest.fixture
+def folders(tmp_path: Path, key_dir: Path) -> list[str]:
+    return ["--output", str(tmp_path / "runs"), "--key-dir", str(key_dir)]
+
+
+def call(*arguments: str) -> int:
+    return cli.call(cli.build_app(), arguments)
+
+
+def test_json_is_one_object_on_stdout_and_warnings_go_to_stderr(
+    folders: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("demo", *folders, *FEW, "--num-rounds", "1", "--batch-size", "8", "--json") == 0
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert set(result) == {
+        "run_id", "state", "engine", "dataset", "model", "strategy", "num_clients", "num_rounds", "rounds_completed",
+        "accuracy", "loss", "updates_accepted", "updates_rejected", "rejections", "seconds_total", "seconds_rounds",
+        "output",
+    }  # fmt: skip
+    assert (result["state"], result["updates_accepted"], result["rejections"]) == ("completed", 2, {})
+    assert said.err == "warning: batch-size 8 is outside the usual range 16-128\n"
+    stored = (Path(result["output"]) / "config.toml").read_text()
+    assert "batch-size = 8\n" in stored
+
+
+def test_usual_settings_are_not_warned_about(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("demo", *folders, *FEW, "--num-rounds", "1") == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "accuracy" in said.out
+    assert "report.html" in said.out
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "usual"),
+    [
+        ("local-epochs", "11", "1-10"),
+        ("batch-size", "129", "16-128"),
+        ("learning-rate", "0.2", "0.001-0.1"),
+        ("num-rounds", "101", "1-100"),
+    ],
+)
+def test_each_unusual_setting_is_named(option: str, value: str, usual: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("demo", f"--{option}", value, "--dataset", "nothing") == 2  # warned first, then refused
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"warning: {option} {value} is outside the usual range {usual}"
+    assert second.startswith("error: unknown dataset")
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--help") == 0
+    text = capsys.readouterr().out
+    for command in ("demo", "simulate", "evaluate", "predict", "runs", "keys"):
+        assert command in text
+
+
+@pytest.mark.parametrize("group", [(), ("runs",), ("keys",)])
+def test_a_command_alone_shows_its_help(group: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*group) in (0, 2)
+    said = capsys.readouterr()
+    assert "Usage" in said.out + said.err
+
+
+def test_an_unknown_command_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("train") == 2
+    assert "No such command 'train'" in capsys.readouterr().err
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_cleanly_and_it_can_go_on(
+    folders: list[str], tmp_path: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [sys.executable, "run_demo.py", *folders, *FEW, "--num-rounds", "100", "--json"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - a job in the background ignores it
+    ) as process:  # fmt: skip
+        wait_for_rounds(process, tmp_path / "runs", 2)
+        workers = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=LIMIT_S)
+    assert (process.returncode, err) == (130, "")
+    assert len(workers) >= 2  # the zygote and what it forked
+    _, alive = psutil.wait_procs(workers, timeout=LIMIT_S)
+    assert not [worker for worker in alive if worker.status() != psutil.STATUS_ZOMBIE]
+    result = json.loads(out)
+    assert result["state"] == "interrupted"
+    done = result["rounds_completed"]
+    assert done >= 2
+    assert call("demo", "--resume", result["output"], "--num-rounds", str(done + 1), "--json") == 0
+    resumed = json.loads(capsys.readouterr().out)
+    assert (resumed["state"], resumed["rounds_completed"]) == ("completed", done + 1)
+    assert resumed["updates_accepted"] == 2 * (done + 1)
+
+
+def wait_for_rounds(process: "subprocess.Popen[str]", output: Path, num_rounds: int) -> None:
+    """Wait until so many rounds were closed."""
+    while process.poll() is None:
+        if sum(path.read_bytes().count(b'"round-closed"') for path in output.glob("*/events.jsonl")) >= num_rounds:
+            return
+    pytest.fail(f"the run ended by itself: {process.stderr and process.stderr.read()}")
