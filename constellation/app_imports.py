@@ -22,15 +22,9 @@ _App = TypeVar("_App")
 
 @contextmanager
 def app_on_path(folder: Path) -> Iterator[None]:
-    """Put an app's folder first on ``sys.path``, and take back all that was imported from it in the end.
-
-    An app may well call a module of its own ``client`` or ``app``, as we do. Where it does, ours are put aside: code
-    of ours keeps what it has imported, and must import nothing more while this lasts.
-    """
-    hidden = _put_ours_aside(folder)
+    """Put an app's folder on the path, and take back all that was imported from it in the end."""
     before = set(sys.modules)
-    sys.path.insert(0, str(folder))
-    importlib.invalidate_caches()
+    hidden = put_on_path(folder)
     try:
         yield
     finally:
@@ -39,10 +33,24 @@ def app_on_path(folder: Path) -> Iterator[None]:
         for name in set(sys.modules) - before:
             if _is_from(sys.modules[name], folder):
                 del sys.modules[name]
-        for name in _OURS:
-            if name in hidden:
-                _forget(name)
+        for name in {known.partition(".")[0] for known in hidden}:
+            _forget(name)
         sys.modules.update(hidden)
+
+
+def put_on_path(folder: Path) -> dict[str, ModuleType]:
+    """Put an app's folder first on ``sys.path``.
+
+    An app may well call a module of its own ``client`` or ``app``, as we do. Where it does, ours are put aside: code
+    of ours keeps what it has imported, and must import nothing more from then on.
+
+    Returns:
+        The modules of ours that were put aside, by name.
+    """
+    hidden = _put_ours_aside(folder)
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    return hidden
 
 
 def load_component(reference: str, kind: type[_App], folder: Path) -> _App:

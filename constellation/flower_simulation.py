@@ -30,7 +30,7 @@ from app.engine.local_grid import LocalGrid, Nodes
 from app.engine.worker import Handler
 from app.engine.worker_pool import WorkerPool
 from app.engine.zygote import Spawner, SpawnTarget, WorkerSource, Zygote
-from constellation.app_imports import app_on_path, last_line_in, load_component
+from constellation.app_imports import app_on_path, last_line_in, load_component, put_on_path
 from constellation.app_randomness import ImportWatch, SeededClientApp, mix, seed_generators
 from constellation.flower_app import FlowerApp, read_flower_app
 from constellation.tally_grid import Tally, TallyGrid
@@ -39,6 +39,7 @@ from shared.errors import ConfigError, ConstellationError, RunFailed
 
 _LOG = logging.getLogger(__name__)
 _SEED_BITS = 32
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +141,7 @@ def _started(app: FlowerApp, num_supernodes: int, workers: int, seed: int) -> It
 def spawned_handler(folder: str, client_app: str, run_config: Mapping[str, Scalar], seed: int) -> Handler:
     """Make what a worker runs in a new interpreter, where an app has threads or an accelerator before the fork."""
     path = Path(folder)
-    contextlib.ExitStack().enter_context(app_on_path(path))  # until the process ends
+    put_on_path(path)
     return _handler(_load_client_app(client_app, path, seed, ImportWatch(mix(seed, "import"))), run_config)
 
 
@@ -177,7 +178,7 @@ def _run_server_app(app: FlowerApp, server_app: ServerApp, grid: TallyGrid, cont
 
 
 def _warm_up() -> None:
-    """Import what torch imports for its first optimizer, once: every worker would else take seconds and 170 MB for it."""
+    """Import once what torch imports for its first optimizer: every worker would else spend seconds and 170 MB on it."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
@@ -205,10 +206,14 @@ def _closed_by_ctrl_c(grid: LocalGrid) -> Iterator[None]:
             closer.start()
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGINT, interrupt)
+    # SIGTERM is among them where the command line treats it as Ctrl-C.
+    numbers = [each for each in _ENDING if signal.getsignal(each) is signal.default_int_handler]
+    for number in numbers:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number in numbers:
+            signal.signal(number, signal.default_int_handler)
         if closer.ident is not None:
             closer.join()
