@@ -12,6 +12,7 @@ from rich.console import Console
 
 from constellation import commands
 from constellation.exit_codes import INTERRUPTED
+from monitor.words import clean
 from shared.errors import ConstellationError
 
 
@@ -64,6 +65,8 @@ def call(app: typer.Typer, arguments: Sequence[str] | None) -> int:
 
 
 def _say(sentence: str) -> None:
+    """Print an error on one line; a file's name or content in it cannot move the cursor."""
+    sentence = clean(sentence, limit=4096)
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {sentence}", markup=False)
 
 

@@ -19,13 +19,14 @@ from shared.config import RunConfig
 
 _STYLES = {COMPLETED: "green", RUNNING: "cyan", "failed": "bold red", "killed": "red"}
 _MAX_REFUSALS = 20  # lines
+_PATH = 4096  # characters of a line with a path
 _HOUR_S, _DAY_S = 3_600, 86_400
 
 
 def list_runs(runs: Sequence[RecordedRun], folder: Path, now: float, console: Console) -> None:
     """Print one line a run, the newest last; a narrow terminal gets fewer columns."""
     if not runs:
-        console.print(f"no runs in {folder} yet", markup=False)
+        console.print(f"no runs in {clean(folder, _PATH)} yet", markup=False, soft_wrap=True)
         return
     columns = [column for column in _LIST if console.width >= _WIDE or column not in _WIDE_ONLY]
     gap = 2 if console.width >= _WIDE else 1
@@ -84,7 +85,7 @@ def show_run(run: RecordedRun, now: float, console: Console, *, has_defaults: bo
     report = run.path / folders.REPORT_FILE
     console.print()
     where = f"report: {report}" if report.exists() else f"to go on: constellation demo --resume {run.path}"
-    console.print(where, markup=False, soft_wrap=True)
+    console.print(clean(where, _PATH), markup=False, soft_wrap=True)
 
 
 def run_to_json(run: RecordedRun) -> dict[str, object]:

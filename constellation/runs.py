@@ -15,7 +15,7 @@ from constellation import cleaning
 from constellation.recorded_runs import read_run, read_runs
 from constellation.run_arguments import AsJson, Output, Run, output_of, run_dir_of
 from constellation.run_tables import comparison_to_json, list_runs, run_to_json, show_comparison, show_run
-from monitor.words import plural
+from monitor.words import clean, plural
 from shared.errors import UsageError
 
 
@@ -89,7 +89,7 @@ def clean_command(
     num_bytes = sum(cleaning.size_of(run.path) for run in doomed)
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     for run in doomed:
-        console.print(f"{run.run_id}  {run.state}", markup=False)
+        console.print(f"{clean(run.run_id)}  {run.state}", markup=False)
     what = f"{plural(len(doomed), 'run')} in {folder}, {num_bytes / 1e6:.1f} MB"
     if doomed and not dry_run:
         _ask(what, is_sure=yes)
