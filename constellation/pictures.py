@@ -109,17 +109,21 @@ def _read(path: Path) -> Image.Image:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise UsageError(f"image {path} is not a file; name a PNG or JPEG file")
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")  # Pillow's about odd metadata and large pictures: both are judged here
-            image = Image.open(path, formats=_FORMATS)
+            image = Image.open(file, formats=_FORMATS)
             if image.width * image.height > MAX_PIXELS:
                 raise UsageError(
                     f"image {path} has {image.width}x{image.height} pixels, more than {MAX_PIXELS:,}; make it smaller"
                 )
+            if image.mode == "F":  # nothing says which number is black and which is white
+                raise UsageError(f"image {path} has floating-point pixels; save it as 8-bit PNG")
             image.load()
             return ImageOps.exif_transpose(image)
     except UsageError:
         raise
+    except Image.DecompressionBombError as error:
+        raise UsageError(f"image {path} has more than {MAX_PIXELS:,} pixels; make it smaller") from error
     except UnidentifiedImageError as error:
         raise UsageError(f"image {path} is not a picture; name a PNG or JPEG file") from error
     except OSError as error:
@@ -135,8 +139,6 @@ def _flattened(image: Image.Image, form: PictureForm, steps: list[str]) -> Pixel
         steps.append("16 bits a pixel made 8")  # Pillow's own conversion would cut off all above 255
         values = np.asarray(image, dtype=np.int64).clip(0, 65_535) >> 8
         image = Image.fromarray(values.astype(np.uint8))
-    if image.mode == "F":
-        raise UsageError("an image of floating-point pixels says nothing about black and white; save it as 8-bit PNG")
     has_alpha = "A" in image.getbands() or "transparency" in image.info
     if has_alpha and not form.has_alpha_dropped:
         white = Image.new("RGBA", image.size, "white")
