@@ -59,6 +59,6 @@ def load_dataset(config: RunConfig) -> Dataset | LoaderSource:
 
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name.lower().replace("_", "-"), DATASETS, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = f"did you mean {near[0]}? Choose" if near else "choose"
     paths = ", ".join(f"{prefix}:PATH" for prefix in SOURCES)
-    return f"unknown dataset {name!r}; {hint}Choose one of {', '.join(DATASETS)}, {paths} or pkg.mod:attr"
+    return f"unknown dataset {name!r}; {hint} one of {', '.join(DATASETS)}, {paths} or pkg.mod:attr"

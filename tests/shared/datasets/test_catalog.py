@@ -85,7 +85,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(name: str) -> None:
 
 def test_an_unknown_name_lists_what_there_is() -> None:
     with pytest.raises(
-        DatasetError, match=r"unknown dataset 'xyzzy'; Choose one of .*cifar10.*folder:PATH.*pkg\.mod:attr"
+        DatasetError, match=r"unknown dataset 'xyzzy'; choose one of .*cifar10.*folder:PATH.*pkg\.mod:attr"
     ):
         load("xyzzy")
 
