@@ -12,10 +12,12 @@ from flwr.serverapp import Grid
 
 from app.engine.collecting import Collection
 from app.engine.control import Control, Desired
+from app.engine.polling import Backoff
+from shared.errors import RunFailed
 from shared.events import Event, PhaseStarted, UpdateLate, UpdateReceived
 
 _WAIT_STEP_S = 0.2  # how often control is asked while a phase collects
-_POLL_S = 0.05  # between looks at a grid that cannot wait
+_FIRST_POLL_S, _LONGEST_POLL_S = 0.05, 0.8  # between looks at a grid that cannot wait, as a SuperLink's
 
 Emit = Callable[[Event], None]
 
@@ -92,6 +94,7 @@ class Exchange:
         self._control = control
         self._emit = emit
         self._client_of = client_of
+        self._waiting_grid = grid if isinstance(grid, WaitingGrid) else None  # asked once: the answer is dear
         self._clock = clock
         self._sleep = sleep
 
@@ -105,33 +108,51 @@ class Exchange:
 
         Raises:
             StopRequested: The run was asked to stop; open requests are cancelled.
+            RunFailed: The requests cannot be sent.
         """
         start = self._clock()
         nodes = [message.metadata.dst_node_id for message in messages]
         clients = [self._client_of(node) for node in nodes]
         self._emit(PhaseStarted(server_round=phase.server_round, phase=phase.name, clients=clients))
-        ids = list(self.grid.push_messages(messages)) if messages else []
-        enough = max(1, -int(-phase.quorum * len(ids) // 1))
-        expected = dict(zip(ids, nodes, strict=True))
+        expected = self._push(phase, messages)
+        enough = max(1, -int(-phase.quorum * len(nodes) // 1))
         collection = Collection(expected=expected, deadline=start + phase.timeout_s, enough=enough)
         try:
             replies, accepted = self._collect(phase, collection, start, is_accepted)
         except BaseException:
             self._cancel(collection)
             raise
-        late = self._give_up(phase, collection, start)
+        late = self._give_up(phase, collection, start) + len(nodes) - len(expected)
         seconds = self._clock() - start
         return Collected(replies=replies, accepted=accepted, num_late=late, seconds=seconds)
+
+    def _push(self, phase: Phase, messages: Sequence[Message]) -> dict[str, int]:
+        """Send the requests; returns the node that each one's reply comes from. A node that is gone is late at once."""
+        ids: list[str | None] = list(self.grid.push_messages(messages)) if messages else []
+        if len(ids) != len(messages):  # a SuperLink that takes no bodies of this size answers with none
+            raise RunFailed(
+                f"the SuperLink refused the {phase.name} requests of round {phase.server_round}; see its log"
+            )
+        expected: dict[str, int] = {}
+        for message_id, message in zip(ids, messages, strict=True):
+            node_id = message.metadata.dst_node_id
+            if message_id:
+                expected[message_id] = node_id
+            else:
+                client = self._client_of(node_id)
+                self._emit(UpdateLate(server_round=phase.server_round, phase=phase.name, client=client, seconds=0.0))
+        return expected
 
     def _collect(
         self, phase: Phase, collection: Collection, start: float, is_accepted: Callable[[Message], bool]
     ) -> tuple[list[Message], list[Message]]:
         replies: list[Message] = []
         accepted: list[Message] = []
+        backoff = Backoff(first_s=_FIRST_POLL_S, longest_s=_LONGEST_POLL_S)
         while not collection.is_over(self._clock()):
             if self._control.desired() is Desired.STOP:
                 raise StopRequested
-            for reply in self._wait(collection):
+            for reply in self._wait(collection, backoff):
                 message_id = reply.metadata.reply_to_message_id
                 self._report(phase, reply, collection.expected.get(message_id, 0), self._clock() - start)
                 is_good = is_accepted(reply)
@@ -140,17 +161,19 @@ class Exchange:
                     accepted += [reply] * is_good
         return replies, accepted
 
-    def _wait(self, collection: Collection) -> Iterable[Message]:
-        step = min(_WAIT_STEP_S, collection.seconds_left(self._clock()))
-        if isinstance(self.grid, WaitingGrid):
-            return self.grid.wait_messages(collection.missing, step)
+    def _wait(self, collection: Collection, backoff: Backoff) -> Iterable[Message]:
+        seconds_left = collection.seconds_left(self._clock())
+        if self._waiting_grid is not None:
+            return self._waiting_grid.wait_messages(collection.missing, min(_WAIT_STEP_S, seconds_left))
         found = list(self.grid.pull_messages(collection.missing))
-        if not found:
-            self._sleep(min(_POLL_S, step))
+        if found:
+            backoff.found()
+        else:
+            self._sleep(min(backoff.pause(), seconds_left))
         return found
 
     def _report(self, phase: Phase, reply: Message, node_id: int, seconds: float) -> None:
-        facts = self.grid.timing_of(reply) if isinstance(self.grid, WaitingGrid) else None
+        facts = self._waiting_grid.timing_of(reply) if self._waiting_grid is not None else None
         self._emit(
             UpdateReceived(
                 server_round=phase.server_round,
@@ -173,5 +196,5 @@ class Exchange:
         return len(missing)
 
     def _cancel(self, collection: Collection) -> None:
-        if collection.missing and isinstance(self.grid, WaitingGrid):
-            self.grid.cancel(collection.missing)
+        if collection.missing and self._waiting_grid is not None:
+            self._waiting_grid.cancel(collection.missing)

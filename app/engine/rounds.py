@@ -18,6 +18,7 @@ from app.engine.client_metrics import metrics_of, summarise
 from app.engine.collecting import RoundState
 from app.engine.control import Control, Desired
 from app.engine.exchange import Collected, Emit, Exchange, Phase, StopRequested
+from app.engine.polling import Backoff
 from app.engine.randomness import StrategyRandomness
 from app.engine.stages import MultiStage
 from shared.events import (
@@ -33,7 +34,8 @@ from shared.parameters import model_digest
 from shared.records import from_array_record, to_array_record
 
 TRAIN, EVALUATE = "train", "evaluate"
-_GATE_POLL_S = 0.1  # between looks at the control and at the connected clients while a run waits
+# Between looks at the control and at the connected clients while a run waits.
+_FIRST_GATE_POLL_S, _LONGEST_GATE_POLL_S = 0.1, 1.0
 
 Evaluate = Callable[[int, ArrayRecord], Mapping[str, float]]
 
@@ -125,6 +127,7 @@ class RoundLoop:
     ) -> None:
         self._exchange = exchange
         self._strategy = strategy
+        self._checks = strategy if isinstance(strategy, ChecksReplies) else None  # asked once: the answer is dear
         self._settings = settings
         self._randomness = randomness
         self._control = control
@@ -159,8 +162,8 @@ class RoundLoop:
         start = self._clock()
         current = self.current = Round(number=number, attempt=self._journal.begin_attempt(number))
         self._emit(RoundStarted(server_round=number, attempt=current.attempt))
-        if isinstance(self._strategy, ChecksReplies):
-            self._strategy.begin_round(number, current.attempt)
+        if self._checks is not None:
+            self._checks.begin_round(number, current.attempt)
         arrays = self._train(current, arrays)
         self._gate()
         self._evaluate_on_clients(current, arrays)
@@ -249,8 +252,8 @@ class RoundLoop:
         return collected
 
     def _is_accepted(self, number: int, name: str, reply: Message) -> bool:
-        if isinstance(self._strategy, ChecksReplies):
-            return self._strategy.receive(number, name, reply).is_accepted
+        if self._checks is not None:
+            return self._checks.receive(number, name, reply).is_accepted
         return not reply.has_error()
 
     def _phase_ended(
@@ -265,8 +268,8 @@ class RoundLoop:
     ) -> None:
         values = {key: float(value) for key, value in (metrics or {}).items() if not isinstance(value, list)}
         accepted = len(collected.accepted)
-        if isinstance(self._strategy, ChecksReplies):
-            accepted = self._strategy.num_accepted.get(name, accepted)
+        if self._checks is not None:
+            accepted = self._checks.num_accepted.get(name, accepted)
         self._emit(
             PhaseEnded(
                 server_round=current.number,
@@ -288,11 +291,12 @@ class RoundLoop:
             StopRequested: The run was asked to stop.
         """
         said = ""
+        backoff = Backoff(first_s=_FIRST_GATE_POLL_S, longest_s=_LONGEST_GATE_POLL_S)
         while (reason := self._reason_to_wait()) is not None:
             if reason != said:
                 self._emit(RunPaused() if reason == _PAUSED else RunWaiting(reason=reason))
             said = reason
-            self._sleep(_GATE_POLL_S)
+            self._sleep(backoff.pause())
         if said:
             self._emit(RunResumed())
 

@@ -71,6 +71,10 @@ class Gate:
         self.usual_layouts: dict[str, Layout] = {}  # by phase, of the round before
         self.num_accepted: dict[str, int] = {}  # by phase of this round: who passed the cohort's checks too
 
+    def name_at(self, node_id: int) -> str:
+        """Return what to call whoever is at this node."""
+        return self._intake.name_at(node_id)
+
     def begin_round(self, server_round: int, attempt: int) -> None:
         """Start a round: replies to earlier starts of it are stale from now on."""
         self._round = server_round
@@ -193,7 +197,7 @@ class Gate:
         """Tell of a refusal, and of who was asked: a forgery is not charged to the client it claims to be."""
         node_id = reply.metadata.src_node_id
         reason = Reason(refusal.reason)
-        asked = client or self._intake.client_at(node_id)
+        asked = client or self._asked_at(server_round, phase, node_id)
         self._emit(
             UpdateRejectedEvent(
                 server_round=server_round,
@@ -205,6 +209,13 @@ class Gate:
             )
         )
         return Verdict(client=asked, node_id=node_id, reason=reason, detail=refusal.detail)
+
+    def _asked_at(self, server_round: int, phase: str, node_id: int) -> str:
+        """Return who was asked at this node; "" when nobody was."""
+        asked = self.asked(server_round, phase)
+        if asked is not None and node_id in asked.requests:
+            return self._intake.name_at(node_id)
+        return self._intake.client_at(node_id)
 
 
 def _member(checked: CheckedReply) -> Member:

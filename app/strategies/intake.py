@@ -63,6 +63,10 @@ class Intake:
             return self._client_of(node_id)
         return self._bound.get(node_id, "")
 
+    def name_at(self, node_id: int) -> str:
+        """Return what to call whoever is at this node: the client, or the node itself as long as nobody knows."""
+        return self.client_at(node_id) or f"node-{node_id}"
+
     def check(self, reply: Message, asked: OpenPhase) -> CheckedReply:
         """Check one reply.
 
@@ -103,7 +107,7 @@ class Intake:
         node_id = reply.metadata.src_node_id
         if node_id not in asked.requests:
             raise UpdateRejected(Reason.WRONG_NONCE, f"node {node_id} was not asked")
-        client = self.client_at(node_id) or f"node-{node_id}"
+        client = self.name_at(node_id)
         _count_once(client, asked)
         return client
 

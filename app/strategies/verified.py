@@ -121,6 +121,10 @@ class VerifiedStrategy(StrategyWrapper):
         """How many replies passed the checks against the whole cohort too, by phase of this round."""
         return self._gate.num_accepted
 
+    def name_at(self, node_id: int) -> str:
+        """Return what to call whoever is at this node: a client's id once a valid reply told, ``node-<id>`` before."""
+        return self._gate.name_at(node_id)
+
     def state_dict(self) -> dict[str, object]:
         """Return what the next round's judgement depends on; nodes are bound anew after a restart."""
         return {"usual-layouts": dict(self._gate.usual_layouts)}

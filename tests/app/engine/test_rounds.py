@@ -16,6 +16,7 @@ from app.engine.randomness import StrategyRandomness
 from app.engine.rounds import NoJournal, RoundLoop, RoundSettings
 from app.engine.stages import Stage
 from shared import events as ev
+from shared.errors import RunFailed
 from shared.events import Event
 from shared.records import from_array_record, to_array_record
 
@@ -256,3 +257,50 @@ def test_the_process_own_random_state_does_not_change_who_is_asked() -> None:
         return [message.metadata.dst_node_id for message in fixture.grid.sent]
 
     assert asked(1) == asked(2)
+
+
+class Refusing(MemoryGrid):
+    """Takes no message for node 33, as a SuperLink does for a node that is gone, or none at all."""
+
+    takes_any = True
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        asked = list(messages)
+        if not self.takes_any:
+            return []
+        taken = iter(super().push_messages(message for message in asked if message.metadata.dst_node_id != 33))
+        return [None if message.metadata.dst_node_id == 33 else next(taken) for message in asked]  # type: ignore[misc]
+
+
+def test_a_node_that_left_before_its_request_is_late_at_once() -> None:
+    fixture = Fixture(quorum=1.0, timeout_s=50.0)
+    fixture.grid.__class__ = Refusing
+    assert fixture.run() == 2.0
+    assert [(event.client, event.seconds) for event in fixture.of(ev.UpdateLate)] == [("c33", 0.0)] * 2
+    assert [(event.accepted, event.late) for event in fixture.of(ev.PhaseEnded)] == [(3, 1)] * 2
+    assert fixture.clock() < 10, "nobody waits for a node that was never asked"
+
+
+def test_requests_that_cannot_be_sent_end_the_run_in_one_sentence() -> None:
+    fixture = Fixture()
+    fixture.grid.__class__ = type("Full", (Refusing,), {"takes_any": False})
+    with pytest.raises(RunFailed, match=r"^the SuperLink refused the train requests of round 1; see its log$"):
+        fixture.run()
+
+
+def test_a_grid_that_cannot_wait_is_asked_less_and_less_often() -> None:
+    pulls: list[float] = []
+    fixture = Fixture(lambda message: (answer(message), 40.0), timeout_s=100.0)
+    pull = fixture.grid.pull_messages
+
+    def counted(message_ids: Iterable[str]) -> list[Message]:
+        pulls.append(fixture.clock())
+        return pull(message_ids)
+
+    fixture.grid.pull_messages = counted  # type: ignore[method-assign]
+    fixture.loop.run(to_array_record({"w": np.zeros(2, np.float32)}), first_round=2)  # one round
+    pauses = np.diff(pulls)
+    assert pauses[:3] == pytest.approx([0.05, 0.075, 0.1125])
+    assert pauses.max() == pytest.approx(0.8)
+    assert len(pulls) < 40 / 0.8 + 10
+    assert fixture.clock() < 40 + 0.8 + 1e-6, "a reply is seen at most one pause after it came"

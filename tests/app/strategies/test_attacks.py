@@ -228,7 +228,7 @@ def test_what_is_changed_on_the_way_is_refused(case: str) -> None:
     federation = Federation()
 
     assert verdict_on(attack, federation).reason == reason
-    assert federation.rejections() == [("", reason.value)]  # one record each, and it names no client at a new node
+    assert federation.rejections() == [("node-101", reason.value)]  # one record each, and it names no client
 
 
 def test_no_single_bit_of_a_signature_can_be_flipped() -> None:

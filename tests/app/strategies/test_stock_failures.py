@@ -161,7 +161,7 @@ def test_a_bad_client_leaves_no_trace_in_the_model(case: str) -> None:
 
     assert model is not None
     assert bits(model) == bits(model_without(BAD))
-    assert federation.rejections() == [(BAD if reason is not Reason.MALFORMED else "", reason.value)]
+    assert federation.rejections() == [(BAD if reason is not Reason.MALFORMED else "node-102", reason.value)]
     assert federation.accepted() == ["client-0", "client-2", "client-3"]
 
 
