@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from flwr.serverapp.strategy import Strategy
 
-from app.strategies.validation import ValidationPolicy
+from app.strategies.catalog import policy_of
 from app.strategies.verified import VerifiedStrategy
 from constellation.folders import key_dir_of
 from constellation.names import partition_of_client
@@ -37,15 +37,12 @@ def verified(
         return data.num_examples(partition) if partition is not None and partition < data.num_clients else None
 
     key_dir = key_dir_of(config)
-    policy = ValidationPolicy(
-        min_valid=config.min_valid, max_norm_factor=config.max_norm_factor, max_client_weight=config.max_client_weight
-    )
     return VerifiedStrategy(
         inner,
         run_id=run_id,
         server_key=KeyStore(key_dir).load_or_create(SERVER_ID) if config.signatures else None,
         directory=SimulatedDirectory(FolderDirectory(key_dir)) if config.signatures else None,
-        policy=policy,
+        policy=policy_of(config),
         emit=emit,
         require_signatures=config.signatures,
         client_of=client_of,

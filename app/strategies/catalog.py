@@ -27,6 +27,7 @@ from app.strategies.aggregation_override import override_aggregation
 from app.strategies.custom_fedavg import CustomFedAvgStrategy
 from app.strategies.plugin import load_strategy
 from app.strategies.sampling import cohort_size, sampling_arguments
+from app.strategies.validation import ValidationPolicy
 from shared.config import RunConfig
 from shared.errors import ConfigError
 from shared.plugins import is_plugin
@@ -54,6 +55,13 @@ def make_strategy(config: RunConfig) -> Strategy:
         raise ConfigError(_unknown(config.strategy))
     strategy = builder(config) if builder else load_strategy(config)
     return override_aggregation(strategy, config) if config.aggregation else strategy
+
+
+def policy_of(config: RunConfig) -> ValidationPolicy:
+    """Return the bounds that replies are judged by."""
+    return ValidationPolicy(
+        min_valid=config.min_valid, max_norm_factor=config.max_norm_factor, max_client_weight=config.max_client_weight
+    )
 
 
 def _refuse_idle_settings(config: RunConfig) -> None:
