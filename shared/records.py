@@ -49,6 +49,10 @@ class BufferArray(Array):
             self.__dict__["_data"] = buffer.getvalue()
         return cast(bytes, self.__dict__["_data"])
 
+    def deflate(self) -> bytes:
+        """Return what goes over Flower's wire: that of a plain ``Array``, the only kind the other side knows."""
+        return Array(dtype=self.dtype, shape=self.shape, stype=self.stype, data=self.data).deflate()
+
     def numpy(self) -> AnyArray:
         """Return a copy of the array."""
         return self.view().copy()

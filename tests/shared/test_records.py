@@ -281,6 +281,9 @@ def test_buffer_array_serialises_as_flowers_own_does(array: AnyArray) -> None:
     assert (ours.dtype, ours.shape, ours.stype) == (stock.dtype, stock.shape, stock.stype)
     assert ours.data == stock.data
     assert ours.data is ours.data, "serialised once"
+    assert ours.deflate() == stock.deflate()
+    assert ours.object_id == stock.object_id
+    assert list(ours.children) == list(stock.children)
 
 
 def test_buffer_array_passes_for_flowers_in_a_message_that_is_sent() -> None:
