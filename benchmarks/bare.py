@@ -43,7 +43,9 @@ class BareResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Data:
+class InMemory:
+    """Everybody's data as float tensors, and who has which of it."""
+
     inputs: Tensor
     labels: Tensor
     test_inputs: Tensor
@@ -76,7 +78,7 @@ def run_bare(config: RunConfig, cohorts: Sequence[Sequence[int]]) -> BareResult:
     dataset = load_dataset(config)
     if not isinstance(dataset, Dataset):
         raise ValueError("the bare loop needs a data set in memory")
-    data = _in_memory(dataset, config)
+    data = in_memory(dataset, config)
     model = plain_cnn(dataset.input_shape, dataset.num_classes)
     initial = build_model(config.model, dataset.input_shape, dataset.num_classes, config.seed)
     with torch.no_grad():
@@ -87,7 +89,7 @@ def run_bare(config: RunConfig, cohorts: Sequence[Sequence[int]]) -> BareResult:
         return _train(model, data, config, cohorts)
 
 
-def _train(model: nn.Sequential, data: _Data, config: RunConfig, cohorts: Sequence[Sequence[int]]) -> BareResult:
+def _train(model: nn.Sequential, data: InMemory, config: RunConfig, cohorts: Sequence[Sequence[int]]) -> BareResult:
     parameters = list(model.parameters())
     optimizer = torch.optim.SGD(
         parameters, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
@@ -104,7 +106,7 @@ def _train(model: nn.Sequential, data: _Data, config: RunConfig, cohorts: Sequen
                     parameter.copy_(value)
             optimizer.state.clear()
             rng = np.random.default_rng([config.seed, 1, server_round, client])
-            steps += _train_client(model, optimizer, data, data.indices[client], config, rng)
+            steps += train_client(model, optimizer, data, data.indices[client], config, rng)
             with torch.no_grad():
                 for average, parameter in zip(mean, parameters, strict=True):
                     average.add_(parameter * (len(data.indices[client]) / total))
@@ -112,7 +114,7 @@ def _train(model: nn.Sequential, data: _Data, config: RunConfig, cohorts: Sequen
         with torch.no_grad():
             for parameter, value in zip(parameters, global_model, strict=True):
                 parameter.copy_(value)
-        loss, accuracy = _evaluate(model, data)
+        loss, accuracy = evaluate_plain(model, data)
     return BareResult(
         seconds=time.perf_counter() - started,
         cpu_seconds=time.process_time() - cpu_started,
@@ -123,14 +125,15 @@ def _train(model: nn.Sequential, data: _Data, config: RunConfig, cohorts: Sequen
     )
 
 
-def _train_client(
+def train_client(
     model: nn.Sequential,
     optimizer: torch.optim.Optimizer,
-    data: _Data,
+    data: InMemory,
     indices: NDArray[np.int64],
     config: RunConfig,
     rng: np.random.Generator,
 ) -> int:
+    """Train one client in place and return its steps."""
     rng.integers(2**63)  # the federation's client draws a seed for dropout first
     steps = 0
     model.train()
@@ -147,7 +150,8 @@ def _train_client(
     return steps
 
 
-def _evaluate(model: nn.Sequential, data: _Data) -> tuple[float, float]:
+def evaluate_plain(model: nn.Sequential, data: InMemory) -> tuple[float, float]:
+    """Return mean loss and accuracy on the whole test set."""
     loss, correct = 0.0, 0
     model.eval()
     with torch.inference_mode():
@@ -159,13 +163,14 @@ def _evaluate(model: nn.Sequential, data: _Data) -> tuple[float, float]:
     return loss / len(data.test_labels), correct / len(data.test_labels)
 
 
-def _in_memory(dataset: Dataset, config: RunConfig) -> _Data:
+def in_memory(dataset: Dataset, config: RunConfig) -> InMemory:
+    """Put a data set into memory, spread as the federation spreads it."""
     inputs, labels = dataset.train.everything()
     test_inputs, test_labels = dataset.test.everything()
     rng = np.random.default_rng([config.seed, 0])
     partition = partition_indices(config, labels.numpy(), dataset.num_classes, rng)
     indices = [np.asarray(partition[client]) for client in range(config.num_clients)]
-    return _Data(inputs=inputs, labels=labels, test_inputs=test_inputs, test_labels=test_labels, indices=indices)
+    return InMemory(inputs=inputs, labels=labels, test_inputs=test_inputs, test_labels=test_labels, indices=indices)
 
 
 def _warm_up(dataset: Dataset) -> None:

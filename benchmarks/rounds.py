@@ -21,13 +21,14 @@ import numpy as np
 import psutil
 
 from app.results import RunResult
+from benchmarks import flower_ray
 from benchmarks.bare import BareResult, run_bare
 from constellation.folders import key_dir_of
 from constellation.names import client_id_of
 from constellation.training import run
 from shared.config import RunConfig
 from shared.crypto.keys import KeyStore
-from shared.events import Envelope, PhaseStarted, RoundClosed
+from shared.events import Envelope, PhaseStarted, RoundClosed, UpdateAccepted
 from shared.parameters import Arrays
 
 _COMMON = RunConfig(
@@ -53,12 +54,15 @@ class Observer:
     def __init__(self) -> None:
         self.cohorts: list[list[int]] = []
         self.peak_bytes = 0
+        self.steps = 0
 
     def write(self, envelope: Envelope) -> None:
         """Look at one event."""
         event = envelope.event
         if isinstance(event, PhaseStarted) and event.phase == "train":
             self.cohorts.append([int(client.removeprefix(client_id_of(0)[:-1])) for client in event.clients])
+        elif isinstance(event, UpdateAccepted):
+            self.steps += int(event.metrics.get("num-steps", 0))
         elif isinstance(event, RoundClosed):
             self.peak_bytes = max(self.peak_bytes, proportional_bytes())
 
@@ -74,6 +78,7 @@ class EngineLap:
     result: RunResult
     cohorts: list[list[int]]
     peak_bytes: int
+    steps: int
 
 
 def proportional_bytes() -> int:
@@ -93,7 +98,11 @@ def engine_lap(config: RunConfig, folder: Path) -> EngineLap:
     observer = Observer()
     result = run(replace(config, output=str(folder)), sinks=[observer])
     return EngineLap(
-        seconds=result.seconds_rounds, result=result, cohorts=observer.cohorts, peak_bytes=observer.peak_bytes
+        seconds=result.seconds_rounds,
+        result=result,
+        cohorts=observer.cohorts,
+        peak_bytes=observer.peak_bytes,
+        steps=observer.steps,
     )
 
 
@@ -119,9 +128,12 @@ def measure(config: RunConfig, laps: int, folder: Path, *, with_unsigned: bool) 
     signed: list[EngineLap] = []
     unsigned: list[EngineLap] = []
     bare: list[BareResult] = []
+    flower: list[BareResult] = []
     for _ in range(laps):
         signed.append(engine_lap(config, folder))
         bare.append(run_bare(config, signed[-1].cohorts))
+        if flower_ray.is_installed():
+            flower.append(flower_ray.run_flower(config, signed[-1].cohorts))
         if with_unsigned:
             unsigned.append(engine_lap(replace(config, signatures=False), folder))
     engine_s = statistics.median(lap.seconds for lap in signed)
@@ -137,6 +149,17 @@ def measure(config: RunConfig, laps: int, folder: Path, *, with_unsigned: bool) 
         "updates_accepted": signed[-1].result.updates_accepted,
         "laps": laps,
     }
+    if flower:
+        _require_same("Flower's simulation", flower[-1], bare[-1])
+        row["flower_ray"] = {
+            "seconds": statistics.median(lap.seconds for lap in flower),
+            "ratio_to_bare": statistics.median(
+                lap.seconds / plain.seconds for lap, plain in zip(flower, bare, strict=True)
+            ),
+            "steps": flower[-1].steps,
+            "final_loss": flower[-1].final_loss,
+            "parameter_norm": flower[-1].parameter_norm,
+        }
     if with_unsigned:
         differences = [
             (lap.seconds - plain.seconds) / base.seconds
@@ -146,19 +169,41 @@ def measure(config: RunConfig, laps: int, folder: Path, *, with_unsigned: bool) 
     return row
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What shows that two runs did the same."""
+
+    steps: int
+    final_loss: float
+    parameter_norm: float
+
+
+def _engine_work(lap: EngineLap) -> Work:
+    norm = parameter_norm(lap.result.arrays)
+    return Work(steps=lap.steps, final_loss=lap.result.loss or 0.0, parameter_norm=norm)
+
+
+def _require_same(name: str, work: Work | BareResult, bare: BareResult) -> None:
+    """Stop when a run did not do the work of the bare loop."""
+    if work.steps != bare.steps:
+        sys.exit(f"not the same work: {name} took {work.steps} steps, the bare loop {bare.steps}")
+    for what in ("final_loss", "parameter_norm"):
+        ours, theirs = getattr(work, what), getattr(bare, what)
+        if abs(ours - theirs) > TOLERANCE * abs(theirs):
+            sys.exit(f"not the same work: {what} is {ours} in {name} and {theirs} in the bare loop")
+
+
 def _compare(lap: EngineLap, bare: BareResult) -> dict[str, object]:
     """Show that the work was the same."""
-    ours = {"final_loss": lap.result.loss or 0.0, "parameter_norm": parameter_norm(lap.result.arrays)}
-    theirs = {"final_loss": bare.final_loss, "parameter_norm": bare.parameter_norm}
-    for name, value in ours.items():
-        if abs(value - theirs[name]) > TOLERANCE * abs(theirs[name]):
-            sys.exit(f"not the same work: {name} is {value} here and {theirs[name]} in the bare loop")
+    work = _engine_work(lap)
+    _require_same("the engine", work, bare)
     return {
-        "steps": bare.steps,
-        "final_loss": ours["final_loss"],
-        "bare_final_loss": theirs["final_loss"],
-        "parameter_norm": ours["parameter_norm"],
-        "bare_parameter_norm": theirs["parameter_norm"],
+        "steps": work.steps,
+        "bare_steps": bare.steps,
+        "final_loss": work.final_loss,
+        "bare_final_loss": bare.final_loss,
+        "parameter_norm": work.parameter_norm,
+        "bare_parameter_norm": bare.parameter_norm,
         "accuracy": lap.result.accuracy,
     }
 

@@ -60,7 +60,14 @@ def train_reply(message: Message, context: Context, runtime: ClientRuntime) -> M
             if key in OVERRIDES and isinstance(value, bool | int | float | str)
         },
     )
-    metrics = MetricRecord({"num-examples": result.num_examples, "loss": result.loss, "accuracy": result.accuracy})
+    metrics = MetricRecord(
+        {
+            "num-examples": result.num_examples,
+            "num-steps": result.num_steps,
+            "loss": result.loss,
+            "accuracy": result.accuracy,
+        }
+    )
     return Message(RecordDict({ARRAYS: to_array_record(arrays), METRICS: metrics}), reply_to=message)
 
 

@@ -40,7 +40,7 @@ from shared.crypto.signing import (
 )
 from shared.errors import KeyStoreError, RequestRefused
 from shared.parameters import Arrays, model_digest
-from shared.records import flatten_records
+from shared.records import config_record, flatten_records
 
 KEY_PASSWORD_VARIABLE = "CONSTELLATION_KEY_PASSWORD"  # noqa: S105 - the name of a variable, not a password
 _MAX_KEPT_KEYS = 1024  # of the clients a simulation's worker plays: 2 kB each
@@ -136,7 +136,7 @@ def _signed(reply: Message, request: RequestHeader, identity: ClientIdentity, no
     arrays, values = flatten_records(reply.content, without=SIGNATURE_RECORD)
     signature = sign_update(identity.key, header, values, model_digest(arrays))
     signed = copy.copy(reply)
-    signed.content = RecordDict({**reply.content, SIGNATURE_RECORD: ConfigRecord({**signature})})
+    signed.content = RecordDict({**reply.content, SIGNATURE_RECORD: config_record(signature)})
     return signed
 
 

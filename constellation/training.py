@@ -37,6 +37,7 @@ from shared.config import RunConfig
 from shared.datasets.federated import FederatedData, federate
 from shared.errors import ConstellationError, UsageError
 from shared.events import EventLog, EventSink, PartitionDescribed, RunStarted
+from shared.models.device import tune_allocator
 from shared.parameters import model_digest, num_parameters
 from shared.records import from_array_record
 
@@ -83,6 +84,7 @@ def run(
 def _one_torch_thread() -> Iterator[None]:
     """Leave the cores to the workers, which inherit no torch threads when forked; a notebook gets its own back."""
     num_threads = torch.get_num_threads()
+    tune_allocator()  # replies are large enough for a new mapping each, with its page faults
     torch.set_num_threads(1)
     try:
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import struct
@@ -37,7 +38,13 @@ class ArraySpec:
 
 def schema_of(arrays: Arrays) -> dict[str, ArraySpec]:
     """Describe each array."""
-    return {name: ArraySpec(shape=array.shape, dtype=array.dtype.name) for name, array in arrays.items()}
+    return {name: ArraySpec(shape=array.shape, dtype=dtype_name(array.dtype)) for name, array in arrays.items()}
+
+
+@functools.lru_cache(maxsize=64)
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """Return a dtype's name; numpy works it out anew at each call, which is dear where a model has many arrays."""
+    return dtype.name
 
 
 def length_prefixed(data: bytes) -> bytes:
@@ -58,15 +65,20 @@ def model_digest(arrays: Arrays) -> bytes:
     digest = hashlib.sha256(_MODEL_TAG + struct.pack(">Q", len(arrays)))
     for name in sorted(arrays):
         array = arrays[name]
-        if array.dtype.name not in ALLOWED_DTYPES:
-            raise ValueError(f"array {name!r} has dtype {array.dtype.name}, which models may not have")
-        little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
-        head = length_prefixed(name.encode()) + length_prefixed(array.dtype.name.encode())
-        # ascontiguousarray makes a scalar one-dimensional, so the shape is the original's.
-        head += struct.pack(f">{array.ndim + 2}Q", array.ndim, *array.shape, little.nbytes)
-        digest.update(head)
+        digest.update(_array_header(name, array.dtype, array.shape))
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
         digest.update(little.reshape(-1).view(np.uint8).data)
     return digest.digest()
+
+
+@functools.lru_cache(maxsize=4096)
+def _array_header(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    kind = dtype_name(dtype)
+    if kind not in ALLOWED_DTYPES:
+        raise ValueError(f"array {name!r} has dtype {kind}, which models may not have")
+    num_bytes = math.prod(shape) * dtype.itemsize
+    numbers = struct.pack(f">{len(shape) + 2}Q", len(shape), *shape, num_bytes)
+    return length_prefixed(name.encode()) + length_prefixed(kind.encode()) + numbers
 
 
 def num_parameters(arrays: Arrays) -> int:
@@ -92,7 +104,7 @@ def weighted_mean(models: Sequence[Arrays], weights: Sequence[float]) -> dict[st
     total = float(sum(weights))
     mean: dict[str, AnyArray] = {}
     for name, first in models[0].items():
-        is_float = np.issubdtype(first.dtype, np.floating)
+        is_float = first.dtype.kind == "f"
         dtype = first.dtype if is_float else np.dtype(np.float64)
         accumulator = np.zeros(first.shape, dtype)
         scratch = np.empty(first.shape, dtype)

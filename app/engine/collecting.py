@@ -26,25 +26,21 @@ class Collection:
     deadline: float  # in the caller's clock, seconds
     enough: int  # accepted replies after which the rest is not waited for
     accepted: int = 0
-    answered: set[str] = field(default_factory=set)
+    missing: dict[str, int] = field(init=False)  # those of ``expected`` that nobody answered yet, in order
 
-    @property
-    def missing(self) -> list[str]:
-        """Message ids that nobody answered yet, in the order they were sent."""
-        return [message_id for message_id in self.expected if message_id not in self.answered]
+    def __post_init__(self) -> None:
+        self.missing = dict(self.expected)
 
     def add(self, message_id: str, *, is_accepted: bool) -> bool:
         """Take one reply; False when it answers nothing that is still open (a duplicate, or a stranger's)."""
-        if message_id not in self.expected or message_id in self.answered:
+        if self.missing.pop(message_id, None) is None:
             return False
-        self.answered.add(message_id)
         self.accepted += is_accepted
         return True
 
     def is_over(self, now: float) -> bool:
         """Tell whether the phase ends now."""
-        everybody = len(self.answered) == len(self.expected)
-        return everybody or self.accepted >= self.enough or now >= self.deadline
+        return not self.missing or self.accepted >= self.enough or now >= self.deadline
 
     def seconds_left(self, now: float) -> float:
         """Seconds until the deadline, at least 0."""

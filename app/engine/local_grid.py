@@ -13,7 +13,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgpack
@@ -158,10 +158,10 @@ class LocalGrid(Grid):
 
     def wait_messages(self, message_ids: Iterable[str], timeout_s: float) -> list[Message]:
         """Return those replies that are there, waiting up to ``timeout_s`` for the first."""
-        wanted = list(message_ids)
+        wanted = message_ids if isinstance(message_ids, Mapping) else dict.fromkeys(message_ids)
         self._collect(wanted, timeout_s)
-        with self._changed:
-            return [self._replies.pop(message_id) for message_id in wanted if message_id in self._replies]
+        with self._changed:  # in order of arrival; there are few of them, but wanted may be all of a large cohort
+            return [self._replies.pop(message_id) for message_id in list(self._replies) if message_id in wanted]
 
     def cancel(self, message_ids: Iterable[str]) -> None:
         """Forget messages: those that wait are dropped, the answers of those that run are thrown away."""
@@ -231,11 +231,11 @@ class LocalGrid(Grid):
         head = msgpack.packb((fields, config, names, encode_records(own), state))
         return Task(ticket=message_id, kind=MESSAGE, head=head, blobs=blobs, cost=self._nodes.cost_of(index))
 
-    def _collect(self, wanted: Sequence[str], timeout_s: float) -> None:
+    def _collect(self, wanted: Container[str], timeout_s: float) -> None:
         """Take in what the workers have answered, waiting up to ``timeout_s`` unless a wanted reply is there."""
         with self._changed:
             self._expire()
-            if any(message_id in self._replies for message_id in wanted):
+            if any(message_id in wanted for message_id in self._replies):
                 timeout_s = 0.0
             elif self._expiries:
                 timeout_s = max(0.0, min(timeout_s, self._expiries[0][0] - time.monotonic()))

@@ -19,7 +19,7 @@ from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg
 
 from shared.parameters import AnyArray, Arrays, weighted_mean
-from shared.records import to_array_record
+from shared.records import BufferArray, to_array_record
 
 
 class RecordArrays(Mapping[str, AnyArray]):
@@ -33,7 +33,8 @@ class RecordArrays(Mapping[str, AnyArray]):
         self._record = record
 
     def __getitem__(self, name: str) -> AnyArray:
-        return self._record[name].numpy()
+        array = self._record[name]
+        return array.view() if isinstance(array, BufferArray) else array.numpy()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._record)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 
 from app.strategies.verification import ONLY_RECORD, OpenPhase
 from shared.crypto.digest import Fields
@@ -22,7 +22,7 @@ from shared.crypto.signing import (
     sign_requests,
 )
 from shared.parameters import AnyArray, model_digest
-from shared.records import flatten_records, read_array, to_array_record
+from shared.records import BufferArray, array_record, config_record, copy_record, flatten_records, read_array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class RequestSigner:
             )
             requests.append((header, values))
         for message, record in zip(copies, sign_requests(self.key, requests), strict=True):
-            message.content[REQUEST_RECORD] = ConfigRecord({**record})
+            message.content[REQUEST_RECORD] = config_record(record)
         return copies, [header for header, _ in requests]
 
 
@@ -85,21 +85,8 @@ class _BaseDigests:
 def copy_message(message: Message) -> Message:
     """Copy a message with its records, not its arrays: strategies hand one content to all clients, and clients edit."""
     copied = copy.copy(message)
-    copied.content = RecordDict({name: _copy_record(record) for name, record in message.content.items()})
+    copied.content = RecordDict({name: copy_record(record) for name, record in message.content.items()})
     return copied
-
-
-def _copy_record(
-    record: ArrayRecord | MetricRecord | ConfigRecord,
-) -> ArrayRecord | MetricRecord | ConfigRecord:
-    if isinstance(record, ArrayRecord):
-        arrays = ArrayRecord()
-        for key, array in record.items():  # ArrayRecord(dict) would serialise each array
-            arrays[key] = array
-        return arrays
-    if isinstance(record, MetricRecord):
-        return MetricRecord(dict(record))
-    return ConfigRecord(dict(record))
 
 
 def clean_reply(reply: Message, asked: OpenPhase, weight_key: str, weight: int | float | None) -> Message:
@@ -108,18 +95,24 @@ def clean_reply(reply: Message, asked: OpenPhase, weight_key: str, weight: int |
     Without its signature; its arrays as they were checked, in the order of the global model, whatever its metadata says
     (a strategy that flattens records goes by that order); with the weight it counts.
     """
-    cleaned = copy_message(reply)
     content = RecordDict()
-    for name, record in cleaned.content.items():
+    for name, record in reply.content.items():
         if name == SIGNATURE_RECORD:
             continue
         if isinstance(record, ArrayRecord):
             wanted = asked.expected.get(name, asked.expected.get(ONLY_RECORD))
             order = wanted.specs if wanted is not None and wanted.specs is not None else sorted(record)
-            content[name] = to_array_record({key: read_array(record[key]) for key in order})
+            content[name] = array_record({key: _as_buffer(record[key]) for key in order})
             continue
-        if isinstance(record, MetricRecord) and weight is not None and weight_key in record:
-            record[weight_key] = weight
-        content[name] = record
+        cleaned_record = copy_record(record)
+        if isinstance(cleaned_record, MetricRecord) and weight is not None and weight_key in cleaned_record:
+            cleaned_record[weight_key] = weight
+        content[name] = cleaned_record
+    cleaned = copy.copy(reply)
     cleaned.content = content
     return cleaned
+
+
+def _as_buffer(array: Array) -> Array:
+    """Decode an array whose metadata may lie; one that never left this machine is decoded already."""
+    return array if isinstance(array, BufferArray) else BufferArray(read_array(array))

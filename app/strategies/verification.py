@@ -12,7 +12,7 @@ from flwr.app import ArrayRecord, MetricRecord, RecordDict
 
 from shared.crypto.signing import RAW_CODEC, UpdateHeader
 from shared.errors import UpdateRejected
-from shared.parameters import AnyArray, Arrays, ArraySpec
+from shared.parameters import AnyArray, Arrays, ArraySpec, dtype_name
 from shared.reasons import Reason
 from shared.records import read_array
 
@@ -176,9 +176,9 @@ def _check_specs(arrays: Arrays, specs: Mapping[str, ArraySpec]) -> None:
         raise UpdateRejected(Reason.SCHEMA, f"arrays are missing or unknown: {differing}")
     for name, spec in specs.items():
         array = arrays[name]
-        if array.shape != spec.shape or array.dtype.name != spec.dtype:
+        if array.shape != spec.shape or dtype_name(array.dtype) != spec.dtype:
             raise UpdateRejected(
-                Reason.SCHEMA, f"array {name!r} is {array.dtype.name}{array.shape}, not {spec.dtype}{spec.shape}"
+                Reason.SCHEMA, f"array {name!r} is {dtype_name(array.dtype)}{array.shape}, not {spec.dtype}{spec.shape}"
             )
 
 

@@ -20,16 +20,16 @@ def encode_value(value: Value) -> bytes:
         TypeError: The value is of a type that no record may hold.
         ValueError: A text is not valid Unicode.
     """
+    if isinstance(value, str):
+        return b"s" + length_prefixed(value.encode())
     if isinstance(value, bool):
         return b"b\1" if value else b"b\0"
     if isinstance(value, int):
         return b"i" + length_prefixed(b"%d" % value)
-    if isinstance(value, float):
-        return b"f" + struct.pack(">d", value)
-    if isinstance(value, str):
-        return b"s" + length_prefixed(value.encode())
     if isinstance(value, bytes):
         return b"y" + length_prefixed(value)
+    if isinstance(value, float):
+        return b"f" + struct.pack(">d", value)
     if isinstance(value, list | tuple):
         return b"l" + struct.pack(">Q", len(value)) + b"".join(encode_value(item) for item in value)
     raise TypeError(f"a signed record cannot hold a {type(value).__name__}")

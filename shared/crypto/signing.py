@@ -6,6 +6,7 @@ type: anything else is malformed.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import re
@@ -168,9 +169,28 @@ def verify_request(
         raise RequestRefused(f"the server's request is malformed: {error}") from error
     if header.base_digest != arrays_digest:
         raise RequestRefused("the global model is not the one the server signed; it was changed on the way")
-    if not _is_signed(key, signature, _root_digest(root)):
+    if not _is_signed_root(_ByIdentity(key), signature, _root_digest(root)):
         raise RequestRefused("the request is not signed by the server's key; check which public key this client trusts")
     return header
+
+
+class _ByIdentity:
+    """A key as part of a cache's key: equal to the very same object only, which the cache keeps alive."""
+
+    def __init__(self, key: RSAPublicKey) -> None:
+        self.key = key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByIdentity) and self.key is other.key
+
+    def __hash__(self) -> int:
+        return id(self.key)
+
+
+@functools.lru_cache(maxsize=16)
+def _is_signed_root(key: _ByIdentity, signature: bytes, digest: bytes) -> bool:
+    """Check a root's signature; all requests of a phase share it, and a worker answers many of them."""
+    return _is_signed(key.key, signature, digest)
 
 
 def _root_digest(root: bytes) -> bytes:

@@ -85,8 +85,9 @@ def test_train_reply_holds_the_whole_model_and_its_metrics(runtime):
     assert not np.array_equal(received["fc.weight"], sent["fc.weight"])
     metrics = reply.content["metrics"]
     assert isinstance(metrics, MetricRecord)
-    assert set(metrics) == {"num-examples", "loss", "accuracy"}
+    assert set(metrics) == {"num-examples", "num-steps", "loss", "accuracy"}
     assert metrics["num-examples"] == 20
+    assert metrics["num-steps"] >= 1
     assert 0 < metrics["loss"] < 3
     assert 0 <= metrics["accuracy"] <= 1
 

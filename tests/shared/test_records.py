@@ -17,9 +17,12 @@ from shared.parameters import AnyArray
 from shared.records import (
     NUMPY_STYPE,
     BufferArray,
+    array_record,
+    config_record,
     decode_records,
     encode_records,
     from_array_record,
+    metric_record,
     to_array_record,
 )
 
@@ -299,3 +302,32 @@ def test_buffer_array_can_be_copied() -> None:
     assert deep.numpy().tolist() == [0, 1, 2]
     assert not np.shares_memory(deep.view(), wrapped.view())
     assert copy.copy(wrapped).numpy().tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("quick", "usual", "values"),
+    [
+        (config_record, ConfigRecord, {"a": 1, "b": 2.5, "c": "x", "d": b"y", "e": True, "f": [1, 2], "g": ["z"]}),
+        (config_record, ConfigRecord, {"a": 1, "b": "x"}),
+        (metric_record, MetricRecord, {"a": 1, "b": 2.5}),
+        (metric_record, MetricRecord, {"a": 1, "b": [2.5, 3.5]}),
+    ],
+)
+def test_records_made_quickly_equal_those_of_the_public_constructors(quick, usual, values) -> None:  # type: ignore[no-untyped-def]
+    made, expected = quick(values), usual(values)
+    assert type(made) is usual
+    assert made == expected
+    assert list(made.items()) == list(expected.items())
+    assert made.object_id == expected.object_id
+    made["new"] = 7
+    assert "new" not in values
+
+
+@pytest.mark.parametrize(
+    ("quick", "values"),
+    [(config_record, {"a": None}), (config_record, {1: 2}), (metric_record, {"a": "x"}), (metric_record, {"a": True}),
+     (metric_record, {1: 2}), (array_record, {"a": 1}), (array_record, {1: BufferArray(np.ones(1))})],
+)  # fmt: skip
+def test_records_made_quickly_refuse_what_flowers_records_refuse(quick, values) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(TypeError):
+        quick(values)

@@ -31,7 +31,7 @@ def test_a_phase_is_over_at_its_deadline_and_names_who_is_missing() -> None:
     phase.add("b", is_accepted=True)
     assert not phase.is_over(now=9.999)
     assert phase.is_over(now=10.0)
-    assert phase.missing == ["a", "c"]
+    assert list(phase.missing) == ["a", "c"]
     assert phase.seconds_left(9.0) == 1.0
     assert phase.seconds_left(11.0) == 0.0
 
