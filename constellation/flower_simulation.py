@@ -178,7 +178,7 @@ def _run_server_app(app: FlowerApp, server_app: ServerApp, grid: TallyGrid, cont
 
 
 def _warm_up() -> None:
-    """Import once what torch imports for its first optimizer: every worker would else spend seconds and 170 MB on it."""
+    """Import once what torch needs for its first optimizer: each worker would else spend seconds and 170 MB on it."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)

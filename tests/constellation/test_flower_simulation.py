@@ -59,6 +59,21 @@ def main(grid, context):
         drawn.append([reply.content["drawn"]["numbers"] for reply in replies])
     np.savez(context.run_config["output"], drawn=np.array(drawn), server=np.random.rand(3))
 """
+# The workflows between the legacy API and the Message API, with many exchanges a round and keys in context.state.
+SECURE_SERVER = """
+from flwr.server import LegacyContext, ServerApp, ServerConfig
+from flwr.server.strategy import FedAvg
+from flwr.server.workflow import DefaultWorkflow, SecAggPlusWorkflow
+app = ServerApp()
+
+@app.main()
+def main(driver, context):
+    config = {"on_fit_config_fn": lambda server_round: {"local-steps": 1}, "min_available_clients": 4}
+    legacy = LegacyContext(context=context, config=ServerConfig(num_rounds=2), strategy=FedAvg(**config))
+    DefaultWorkflow(fit_workflow=SecAggPlusWorkflow(num_shares=3, reconstruction_threshold=2))(driver, legacy)
+    losses = [loss for _, loss in legacy.history.losses_distributed]
+    assert losses[1] < losses[0], losses
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -198,6 +213,18 @@ def test_an_app_that_starts_threads_on_import_gets_new_interpreters(write_app: C
     write_app(client=DRAWING_CLIENT.replace("SEED", ""))
     _, forked = values_of(folder, 5, workers=2, seed=5)
     np.testing.assert_array_equal(values["drawn"], forked["drawn"])
+
+
+def test_flowers_own_secure_aggregation_workflow_runs(tmp_path: Path) -> None:
+    folder = copy_of("legacy-numpy", tmp_path)
+    (folder / "server.py").write_text(SECURE_SERVER)
+    client = (
+        (folder / "client.py").read_text().replace("client_fn=client_fn", "client_fn=client_fn, mods=[secaggplus_mod]")
+    )
+    (folder / "client.py").write_text(f"from flwr.client.mod import secaggplus_mod\n{client}")
+    result = simulate(folder, 4, workers=2)
+    assert result.tally.errors == 0
+    assert result.tally.messages == 1 + 2 * 4 * 5  # first parameters; four stages and an evaluation in each round
 
 
 def test_an_app_that_waits_for_more_nodes_is_told_how_many_there_are(
