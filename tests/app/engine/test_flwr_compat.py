@@ -28,11 +28,6 @@ def test_settings_are_flattened_and_overrides_parsed_by_flower() -> None:
     assert flwr_compat.flatten_settings({"a": 1, "b": {"c": {"d": True}}}) == {"a": 1, "b.c.d": True}
     parsed = flwr_compat.parse_overrides(["a=1 b.c.d='x y' e=2.5 f=true"])
     assert parsed == {"a": 1, "b.c.d": "x y", "e": 2.5, "f": True}
-        "a": 1,
-        "b.c.d": "x y",
-        "e": 2.5,
-        "f": True,
-    }
     with pytest.raises(ValueError, match="invalid format"):
         flwr_compat.parse_overrides(["a=unquoted"])
 
