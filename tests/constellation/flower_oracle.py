@@ -5,7 +5,9 @@ for the one class that needs Ray: where that hands a message to an actor, this c
 """
 
 import copy
+import importlib
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +15,6 @@ from types import ModuleType
 from flwr.app import Context, RecordDict
 from flwr.common.config import get_fused_config_from_dir, get_project_config, parse_config_args
 from flwr.server.superlink.fleet.vce.backend.backend import Backend
-from flwr.simulation.run_simulation import _run_simulation
 from flwr.supercore.constant import NOOP_FEDERATION_ID
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
@@ -46,6 +47,17 @@ class OneActor(Backend):
         return self.app(message, context), context
 
 
+def after_registration(run_server_app, num_supernodes):
+    """Start the ServerApp when all nodes are there: Flower registers them while it runs already."""
+
+    def run(grid, **settings):
+        while len(list(grid.get_node_ids())) < num_supernodes:
+            time.sleep(0.01)
+        return run_server_app(grid=grid, **settings)
+
+    return run
+
+
 def main(folder: str, num_supernodes: str, *overrides: str) -> None:
     backend = ModuleType("flwr.server.superlink.fleet.vce.backend.raybackend")
     backend.RayBackend = OneActor
@@ -60,7 +72,10 @@ def main(folder: str, num_supernodes: str, *overrides: str) -> None:
         override_config=override_config,
     )
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = TASK_ID, RUN_ID, 1
-    _run_simulation(
+    # The package has a function of the same name as this module.
+    run_simulation = importlib.import_module("flwr.simulation.run_simulation")
+    run_simulation._run = after_registration(run_simulation._run, int(num_supernodes))
+    run_simulation._run_simulation(
         num_supernodes=int(num_supernodes),
         exit_event=EventType.FLWR_SIMULATION_RUN_LEAVE,
         backend_name="one-actor",
