@@ -6,6 +6,7 @@ import logging
 
 from monitor.words import clean, duration, number, percent, plural, reason_in_words
 from shared.events import (
+    ClientIdentified,
     Envelope,
     Event,
     ModelEvaluated,
@@ -43,6 +44,8 @@ def story_line(event: Event) -> tuple[int, str] | None:
             return logging.INFO, event.reason
         case RunResumed():
             return logging.INFO, "going on"
+        case ClientIdentified():
+            return logging.INFO, f"node {event.node_id} is {clean(event.client)}"
         case UpdateRejected():
             who = clean(event.client or f"node {event.node_id}")
             why = reason_in_words(event.reason)

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import sys
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -118,6 +120,12 @@ def make_keys(config: RunConfig) -> None:
         store.load_or_create(client_id_of(index))
 
 
+def bare_lap(config: RunConfig, cohorts: list[list[int]]) -> BareResult:
+    """Run the bare loop in a fresh process: nothing that the engine sets up in this one helps or hinders it."""
+    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as executor:
+        return executor.submit(run_bare, config, cohorts).result()
+
+
 def measure(config: RunConfig, laps: int, folder: Path, *, with_unsigned: bool) -> dict[str, object]:
     """Run a scenario ``laps`` times, engine and bare loop in turn.
 
@@ -131,7 +139,7 @@ def measure(config: RunConfig, laps: int, folder: Path, *, with_unsigned: bool) 
     flower: list[BareResult] = []
     for _ in range(laps):
         signed.append(engine_lap(config, folder))
-        bare.append(run_bare(config, signed[-1].cohorts))
+        bare.append(bare_lap(config, signed[-1].cohorts))
         if flower_ray.is_installed():
             flower.append(flower_ray.run_flower(config, signed[-1].cohorts))
         if with_unsigned:

@@ -18,7 +18,7 @@ from client.signing_mod import identity_from_node_config, make_signing_mod, serv
 from shared.config import Scalar, from_mapping
 from shared.datasets.federated import federate
 from shared.errors import ConfigError
-from shared.records import from_array_record, to_array_record
+from shared.records import from_array_record, record_dict, to_array_record
 
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"  # names of the records on the wire
 RuntimeOf = Callable[[Context], ClientRuntime]
@@ -68,7 +68,7 @@ def train_reply(message: Message, context: Context, runtime: ClientRuntime) -> M
             "accuracy": result.accuracy,
         }
     )
-    return Message(RecordDict({ARRAYS: to_array_record(arrays), METRICS: metrics}), reply_to=message)
+    return Message(record_dict({ARRAYS: to_array_record(arrays), METRICS: metrics}), reply_to=message)
 
 
 def evaluate_reply(message: Message, context: Context, runtime: ClientRuntime) -> Message:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp.typing import ClientAppCallable, Mod
 
 from shared.crypto.digest import DigestCache
@@ -40,7 +40,7 @@ from shared.crypto.signing import (
 )
 from shared.errors import KeyStoreError, RequestRefused
 from shared.parameters import Arrays, model_digest
-from shared.records import config_record, flatten_records
+from shared.records import config_record, flatten_records, record_dict
 
 KEY_PASSWORD_VARIABLE = "CONSTELLATION_KEY_PASSWORD"  # noqa: S105 - the name of a variable, not a password
 _MAX_KEPT_KEYS = 1024  # of the clients a simulation's worker plays: 2 kB each
@@ -113,7 +113,7 @@ def _verified(message: Message, server_key: RSAPublicKey, base_digest_of: Callab
 def _without_request(message: Message) -> Message:
     """Give the app what a strategy sent: Flower's own mods count the config records."""
     plain = copy.copy(message)  # what the server sent stays as it is: a grid in the same process holds on to it
-    plain.content = RecordDict({name: item for name, item in message.content.items() if name != REQUEST_RECORD})
+    plain.content = record_dict({name: item for name, item in message.content.items() if name != REQUEST_RECORD})
     return plain
 
 
@@ -136,7 +136,7 @@ def _signed(reply: Message, request: RequestHeader, identity: ClientIdentity, no
     arrays, values = flatten_records(reply.content, without=SIGNATURE_RECORD)
     signature = sign_update(identity.key, header, values, model_digest(arrays))
     signed = copy.copy(reply)
-    signed.content = RecordDict({**reply.content, SIGNATURE_RECORD: config_record(signature)})
+    signed.content = record_dict({**reply.content, SIGNATURE_RECORD: config_record(signature)})
     return signed
 
 

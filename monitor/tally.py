@@ -127,6 +127,16 @@ def _received(tally: RoundTally, row: Row) -> None:
         tally.train_seconds[client] = rows.seconds(row)
 
 
+def _identified(tally: RoundTally, row: Row) -> None:
+    """Give a client what was counted under its node's name while nobody knew whose node it is."""
+    client, node = rows.text(row, "client"), f"node-{rows.text(row, 'node-id')}"
+    for counts in (tally.asked, tally.num_bytes):
+        if node in counts:
+            counts[client] += counts.pop(node)
+    if node in tally.train_seconds:
+        tally.train_seconds[client] = tally.train_seconds.pop(node)
+
+
 def _accepted(tally: RoundTally, row: Row) -> None:
     metrics = rows.mapping(row, "metrics")
     update = Update(
@@ -188,6 +198,7 @@ _APPLY: Mapping[str, Callable[[RoundTally, Row], None]] = {
     "round-started": _round_started,
     "phase-started": _phase_started,
     "update-received": _received,
+    "client-identified": _identified,
     "update-accepted": _accepted,
     "update-rejected": _rejected,
     "update-capped": _capped,

@@ -103,6 +103,16 @@ class UpdateReceived(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClientIdentified(Event):
+    """A node's first valid reply told whose it is; the events of this round before it say ``node-<node id>``."""
+
+    type: ClassVar[str] = "client-identified"
+    server_round: int
+    client: str
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateAccepted(Event):
     """A reply passed every check and is handed to the strategy. ``metrics`` are the client's own."""
 
@@ -223,6 +233,7 @@ EVENT_TYPES: Mapping[str, type[Event]] = {
         RoundStarted,
         PhaseStarted,
         UpdateReceived,
+        ClientIdentified,
         UpdateAccepted,
         UpdateRejected,
         UpdateCapped,

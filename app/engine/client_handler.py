@@ -5,13 +5,14 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import msgpack
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 
 from app.engine import flwr_compat
 from app.engine.frames import Part
-from shared.records import decode_records, encode_records
+from shared.records import array_record, decode_records, encode_records, record_dict
 
 MESSAGE, CALL = "message", "call"
 EMPTY_STATE = encode_records(RecordDict())
@@ -86,13 +87,9 @@ _MAX_DECODED = 4
 
 def _assemble(names: Sequence[tuple[str, int]], own: RecordDict, shared: Sequence[RecordDict]) -> RecordDict:
     """Put a message's records together again: its own, and copies of the shared ones (apps may change a record)."""
-    content = RecordDict()
-    for name, blob_index in names:
-        if blob_index < 0:
-            content[name] = own[name]
-        else:
-            record = ArrayRecord()
-            for key, array in shared[blob_index].array_records[""].items():
-                record[key] = array
-            content[name] = record
-    return content
+    return record_dict(
+        {
+            name: own[name] if blob_index < 0 else array_record(dict(cast("ArrayRecord", shared[blob_index][""])))
+            for name, blob_index in names
+        }
+    )

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from flwr.app import Message
+from flwr.app import Message, MetricRecord
 
 from shared.events import ClientsEvaluated
 
@@ -17,7 +17,8 @@ def metrics_of(reply: Message) -> dict[str, float]:
     """Return a reply's single numbers."""
     return {
         key: float(value)
-        for record in reply.content.metric_records.values()
+        for record in reply.content.values()
+        if isinstance(record, MetricRecord)
         for key, value in record.items()
         if not isinstance(value, list)
     }

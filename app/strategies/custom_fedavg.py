@@ -19,7 +19,7 @@ from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg
 
 from shared.parameters import AnyArray, Arrays, weighted_mean
-from shared.records import BufferArray, to_array_record
+from shared.records import BufferArray, first_of, to_array_record
 
 
 class RecordArrays(Mapping[str, AnyArray]):
@@ -45,12 +45,12 @@ class RecordArrays(Mapping[str, AnyArray]):
 
 def reply_arrays(reply: RecordDict) -> RecordArrays:
     """Return the arrays of a training reply, which holds exactly one ``ArrayRecord``."""
-    return RecordArrays(next(iter(reply.array_records.values())))
+    return RecordArrays(cast("ArrayRecord", first_of(reply, ArrayRecord)))
 
 
 def reply_weight(reply: RecordDict, key: str) -> float:
     """Return the metric ``key`` of a reply, which holds exactly one ``MetricRecord``."""
-    return cast(float, next(iter(reply.metric_records.values()))[key])
+    return cast("float", cast("MetricRecord", first_of(reply, MetricRecord))[key])
 
 
 class CustomFedAvgStrategy(FedAvg):

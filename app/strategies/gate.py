@@ -12,7 +12,7 @@ from app.strategies.requests import RequestSigner, clean_reply, copy_message
 from app.strategies.validation import Cap, Judgement, Layout, Member, ValidationPolicy, judge
 from app.strategies.verification import OpenPhase, ReplySchema, SentRequest
 from shared.errors import UpdateRejected
-from shared.events import Event, UpdateAccepted, UpdateCapped
+from shared.events import ClientIdentified, Event, UpdateAccepted, UpdateCapped
 from shared.events import UpdateRejected as UpdateRejectedEvent
 from shared.parameters import schema_of
 from shared.reasons import Reason
@@ -131,15 +131,19 @@ class Gate:
         known = collected.verdicts.get(id(reply))
         if known is not None and known[0] is reply:
             return known[1]
+        node_id = reply.metadata.src_node_id
+        was_called = self._intake.name_at(node_id)
         try:
             checked = self._intake.check(reply, asked)
         except UpdateRejected as refusal:
             verdict = self._refuse(server_round, phase, reply, refusal)
         else:
+            if checked.client != was_called:
+                self._emit(ClientIdentified(server_round=server_round, client=checked.client, node_id=str(node_id)))
             collected.checked[id(reply)] = checked
             verdict = Verdict(
                 client=checked.client,
-                node_id=reply.metadata.src_node_id,
+                node_id=node_id,
                 num_examples=checked.values.num_examples,
                 norm=checked.values.norm,
             )

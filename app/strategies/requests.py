@@ -22,7 +22,16 @@ from shared.crypto.signing import (
     sign_requests,
 )
 from shared.parameters import AnyArray, model_digest
-from shared.records import BufferArray, array_record, config_record, copy_record, flatten_records, read_array
+from shared.records import (
+    BufferArray,
+    Record,
+    array_record,
+    config_record,
+    copy_record,
+    flatten_records,
+    read_array,
+    record_dict,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +94,7 @@ class _BaseDigests:
 def copy_message(message: Message) -> Message:
     """Copy a message with its records, not its arrays: strategies hand one content to all clients, and clients edit."""
     copied = copy.copy(message)
-    copied.content = RecordDict({name: copy_record(record) for name, record in message.content.items()})
+    copied.content = record_dict({name: copy_record(record) for name, record in message.content.items()})
     return copied
 
 
@@ -95,7 +104,7 @@ def clean_reply(reply: Message, asked: OpenPhase, weight_key: str, weight: int |
     Without its signature; its arrays as they were checked, in the order of the global model, whatever its metadata says
     (a strategy that flattens records goes by that order); with the weight it counts.
     """
-    content = RecordDict()
+    content: dict[str, Record] = {}
     for name, record in reply.content.items():
         if name == SIGNATURE_RECORD:
             continue
@@ -109,7 +118,7 @@ def clean_reply(reply: Message, asked: OpenPhase, weight_key: str, weight: int |
             cleaned_record[weight_key] = weight
         content[name] = cleaned_record
     cleaned = copy.copy(reply)
-    cleaned.content = content
+    cleaned.content = record_dict(content)
     return cleaned
 
 

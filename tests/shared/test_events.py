@@ -87,6 +87,10 @@ EXAMPLES: list[tuple[Event, dict[str, Any]]] = [
         },
     ),
     (
+        events.ClientIdentified(server_round=1, client="c", node_id="7"),
+        {"type": "client-identified", "server-round": 1, "client": "c", "node-id": "7"},
+    ),
+    (
         events.UpdateCapped(server_round=1, client="c", claimed=10**12, counted=80.0, bound="cohort-median"),
         {
             "type": "update-capped",
