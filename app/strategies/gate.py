@@ -133,13 +133,16 @@ class Gate:
             return known[1]
         node_id = reply.metadata.src_node_id
         was_called = self._intake.name_at(node_id)
+        checked: CheckedReply | UpdateRejected
         try:
             checked = self._intake.check(reply, asked)
         except UpdateRejected as refusal:
-            verdict = self._refuse(server_round, phase, reply, refusal)
+            checked = refusal
+        if (client := self._intake.name_at(node_id)) != was_called:
+            self._emit(ClientIdentified(server_round=server_round, client=client, node_id=str(node_id)))
+        if isinstance(checked, UpdateRejected):
+            verdict = self._refuse(server_round, phase, reply, checked)
         else:
-            if checked.client != was_called:
-                self._emit(ClientIdentified(server_round=server_round, client=checked.client, node_id=str(node_id)))
             collected.checked[id(reply)] = checked
             verdict = Verdict(
                 client=checked.client,

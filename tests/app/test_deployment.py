@@ -96,6 +96,9 @@ def test_clients_have_their_nodes_names_until_a_valid_reply_tells_theirs(setting
     asked = [set(row["clients"]) for row in rows if row["type"] == "phase-started"]  # type: ignore[arg-type]
     assert asked[0] == {f"node-{node}" for node in NODES}
     assert asked[1:] == [{"client-0", "client-1"}] * 3
+    told = {row["node-id"]: row["client"] for row in rows if row["type"] == "client-identified"}
+    assert told == {str(NODES[0]): "client-0", str(NODES[1]): "client-1"}
+    assert {client.client: client.asked for client in result.series.clients} == {"client-0": 2, "client-1": 2}
 
 
 def test_a_run_waits_for_its_clients_and_says_so(

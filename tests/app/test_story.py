@@ -4,6 +4,7 @@ import pytest
 
 from app.story import StoryLog, story_line
 from shared.events import (
+    ClientIdentified,
     Envelope,
     Event,
     ModelEvaluated,
@@ -38,6 +39,7 @@ def ended(kept: bool) -> PhaseEnded:
 
 CASES: list[tuple[Event, int, str]] = [
     (RunWaiting(reason="waiting for clients 1/2"), logging.INFO, "waiting for clients 1/2"),
+    (ClientIdentified(server_round=1, client="site-a", node_id="7"), logging.INFO, "node 7 is site-a"),
     (ended(False), logging.INFO, "round 2, train: 1 reply accepted, 2 refused, 3 late, after 12 s"),
     (
         ended(True),

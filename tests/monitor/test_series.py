@@ -12,6 +12,7 @@ from monitor.series import read_series
 from monitor.sinks import JsonlSink, read_events
 from monitor.tables import RunSeries
 from shared.events import (
+    ClientIdentified,
     ClientsEvaluated,
     Event,
     EventLog,
@@ -147,6 +148,30 @@ def test_each_client_is_one_row_over_all_rounds() -> None:
     assert a.loss == 0.1
     assert (b.accepted, b.rejected, b.rejections) == (0, 2, {"norm": 2})
     assert found.has_histograms
+
+
+def test_what_a_node_did_before_its_client_was_known_is_the_clients() -> None:
+    def received(client: str) -> UpdateReceived:
+        return UpdateReceived(
+            server_round=1, phase="train", client=client, node_id=client[5:], seconds=2.0, num_bytes=9
+        )
+
+    table = series(
+        started(),
+        RoundStarted(server_round=1, attempt=1),
+        PhaseStarted(server_round=1, phase="train", clients=["node-7", "node-8"]),
+        received("node-7"),
+        ClientIdentified(server_round=1, client="a", node_id="7"),
+        accepted("a", 1),
+        received("node-8"),
+        rejected("node-8", 1, "unknown-key"),
+        closed(1),
+    )
+    rows_by_client = {row.client: row for row in table.clients}
+    assert list(rows_by_client) == ["a", "b", "node-8"]
+    known, unknown = rows_by_client["a"], rows_by_client["node-8"]
+    assert (known.asked, known.accepted, known.mean_seconds, known.num_bytes) == (1, 1, 2.0, 9)
+    assert (unknown.asked, unknown.accepted, unknown.rejected, unknown.num_bytes) == (1, 0, 1, 9)
 
 
 def test_the_later_attempt_at_a_round_wins() -> None:
