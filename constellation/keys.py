@@ -13,7 +13,7 @@ from constellation import key_ring
 from constellation.folders import key_dir_of
 from constellation.run_arguments import AsJson, local_settings
 from monitor.words import count, plural
-from shared.crypto.keys import DEFAULT_KEY_BITS, KeyStore, key_id, load_public_key
+from shared.crypto.keys import DEFAULT_KEY_BITS, SERVER_ID, KeyStore, key_id, load_public_key
 from shared.errors import UsageError
 
 PASSWORD_VARIABLE = "CONSTELLATION_KEY_PASSWORD"  # noqa: S105 - the variable's name
@@ -73,7 +73,9 @@ def make(
         f"fingerprint  {key_id(key)}",
         f"private key  {store.private_path(client_id)} (never give it away)",
         f"public key   {public_path}",
-        f"on the server: constellation keys enroll {public_path.name} --client-id {client_id} --directory DIR",
+        f"give {public_path.name} to each client, beside its own key"
+        if client_id == SERVER_ID
+        else f"on the server: constellation keys enroll {public_path.name} --client-id {client_id} --directory DIR",
     ):
         typer.echo(line)
 

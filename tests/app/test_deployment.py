@@ -1,6 +1,7 @@
 """A run that a Flower run config asks for, over a grid in memory: the real processes are in tests/e2e."""
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -222,3 +223,13 @@ def test_a_run_that_fails_leaves_its_events_and_report(settings: Settings, tmp_p
     last = list(read_events(run_dir / "events.jsonl"))[-1]
     assert (last["type"], last["state"]) == ("run-ended", "failed")
     assert (run_dir / "report.html").exists()
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/stock-flower.md"])
+def test_the_documents_name_settings_that_flwr_run_can_override(document: str) -> None:
+    """``-c`` takes keys of [tool.flwr.app.config] only, which are those of ``RunConfig``."""
+    text = (Path(__file__).resolve().parents[2] / document).read_text(encoding="utf-8")
+    overrides = re.findall(r'flwr run \S+ here .*-c "(.*)"', text)
+    assert overrides
+    keys = {part.partition("=")[0] for override in overrides for part in override.split()}
+    assert {"num-clients", "min-clients", "key-dir"} <= keys <= set(RunConfig().as_flat())

@@ -265,3 +265,10 @@ def test_show_names_a_private_key_that_others_can_read(tmp_path: Path, capsys: p
 
 def test_show_of_nothing_is_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(capsys, "show", "--key-dir", tmp_path / "none")[:2] == (0, f"0 keys in {tmp_path}/none\n")
+
+
+def test_the_servers_key_is_for_the_clients_and_not_to_be_enrolled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = call(capsys, "make", "server", "--key-dir", tmp_path / "keys", "--bits", 2048)
+    assert out.splitlines()[-1] == "give server.pub.pem to each client, beside its own key"
