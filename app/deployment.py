@@ -21,7 +21,7 @@ from app.engine.ending import run_to_end
 from app.engine.exchange import Exchange
 from app.engine.randomness import StrategyRandomness
 from app.engine.rounds import Evaluate, RoundLoop, RoundSettings
-from app.journal import RunJournal
+from app.journal import RunJournal, open_store
 from app.results import RunResult, write_results, write_what_is_there
 from app.story import StoryLog
 from app.strategies.catalog import make_strategy, policy_of
@@ -66,7 +66,7 @@ def run_deployed(grid: Grid, run_config: Mapping[str, Scalar]) -> RunResult:
     run_dir = run_folder.create_run_dir(config, run_folder.new_run_id()).absolute()
     _log.info("run %s: %s, %s on %s", run_dir.name, config.strategy, config.model, config.dataset)
     _log.info("everything about it is written to %s", run_dir)
-    with run_lock.held(run_dir), closing(CheckpointStore(run_dir)) as store:
+    with run_lock.held(run_dir), closing(open_store(run_dir, is_new=True)) as store:
         result = _Deployment(grid, config, keys, data, model, run_dir).run(store)
     _log.info("loss %s, accuracy %s; report: %s", number(result.loss), percent(result.accuracy), _report(run_dir))
     return result

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 from flwr.app import ArrayRecord
@@ -12,7 +14,18 @@ from flwr.serverapp.strategy import Strategy
 from app.engine.checkpoint import Checkpoint, CheckpointStore
 from app.engine.randomness import StrategyRandomness
 from app.strategies.state import StrategyState, capture_state, restore_state
+from shared.errors import ConstellationError
 from shared.records import from_array_record, to_array_record
+
+
+def open_store(run_dir: Path, *, is_new: bool) -> CheckpointStore:
+    """Open a run's checkpoints; a new run whose first file cannot be written leaves no folder."""
+    try:
+        return CheckpointStore(run_dir)
+    except ConstellationError:
+        if is_new:
+            shutil.rmtree(run_dir, ignore_errors=True)
+        raise
 
 
 class ClientStates(Protocol):

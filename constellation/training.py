@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -23,7 +22,7 @@ from app.engine.exchange import Exchange
 from app.engine.local_grid import LocalGrid
 from app.engine.randomness import StrategyRandomness
 from app.engine.rounds import RoundLoop, RoundSettings
-from app.journal import RunJournal
+from app.journal import RunJournal, open_store
 from app.results import RunResult, write_results, write_what_is_there
 from app.strategies.catalog import make_strategy
 from constellation import folders
@@ -105,16 +104,6 @@ def _quiet_flower() -> Iterator[None]:
         flower.setLevel(level)
 
 
-def _open_store(run_dir: Path, *, is_new: bool) -> CheckpointStore:
-    """Open a run's checkpoints; a new run whose first file cannot be written leaves no folder."""
-    try:
-        return CheckpointStore(run_dir)
-    except ConstellationError:
-        if is_new:
-            shutil.rmtree(run_dir, ignore_errors=True)
-        raise
-
-
 @dataclass(slots=True, kw_only=True)
 class _Run:
     """Everything of one run that must be closed again."""
@@ -143,7 +132,7 @@ class _Run:
         grid = start_grid(config, data, mods_of(config))
         with grid:
             folder = run_dir or folders.create_run_dir(config, folders.new_run_id())
-            with run_lock.held(folder), closing(_open_store(folder, is_new=run_dir is None)) as store:
+            with run_lock.held(folder), closing(open_store(folder, is_new=run_dir is None)) as store:
                 yield cls(
                     config=config,
                     data=data,

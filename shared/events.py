@@ -6,6 +6,7 @@ An event is written as one flat JSON object: ``seq`` (from 1, without gaps in a 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -259,10 +260,10 @@ class Envelope:
     def to_json(self) -> dict[str, JsonValue]:
         """Return the flat JSON object; a number JSON cannot hold (NaN, infinity) becomes null."""
         row: dict[str, JsonValue] = {"seq": self.seq, "ts": self.ts, "run": self.run, "type": self.event.type}
-        for field in fields(self.event):
-            value = getattr(self.event, field.name)
+        for name, key in _keys_of(type(self.event)):
+            value = getattr(self.event, name)
             if value is not None:
-                row[key_of(field.name)] = _json_safe(value)
+                row[key] = value if type(value) in _PLAIN else _json_safe(value)
         return row
 
 
@@ -316,6 +317,14 @@ class MemorySink:
     def of_type(self, kind: type[E]) -> list[E]:
         """Return the events of one class, in order."""
         return [envelope.event for envelope in self.envelopes if isinstance(envelope.event, kind)]
+
+
+_PLAIN = frozenset({bool, int, str})
+
+
+@functools.lru_cache(maxsize=None)
+def _keys_of(kind: type[Event]) -> tuple[tuple[str, str], ...]:
+    return tuple((field.name, key_of(field.name)) for field in fields(kind))
 
 
 def _json_safe(value: object) -> JsonValue:
