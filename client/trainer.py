@@ -91,12 +91,13 @@ def train(model: nn.Module, data: ClientData, settings: TrainSettings, rng: np.r
     Raises:
         DatasetError: The client has no training examples.
     """
-    device = device_of(model)
+    everything = list(model.parameters())  # walked once: torch searches the modules anew each time
+    device = everything[0].device if everything else device_of(model)
     _seed_torch(int(rng.integers(2**63)), device)
-    parameters: list[Tensor] = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters: list[Tensor] = [parameter for parameter in everything if parameter.requires_grad]
     start = [parameter.detach().clone() for parameter in parameters] if settings.proximal_mu else []
     optimizer = make_optimizer(settings.optimizer)
-    gradients_of = _gradient_function(model, parameters)
+    gradients_of = _gradient_function(model, parameters, trains_all=len(parameters) == len(everything))
     progress = _Progress()
     model.train()
     for inputs, labels in _batches(model, data, settings, rng):
@@ -118,7 +119,7 @@ def _seed_torch(seed: int, device: torch.device) -> None:
         torch.manual_seed(seed)
 
 
-def _gradient_function(model: nn.Module, parameters: list[Tensor]) -> GradientFunction:
+def _gradient_function(model: nn.Module, parameters: list[Tensor], *, trains_all: bool) -> GradientFunction:
     """Take the model's own way to its gradients where it has one and trains all parameters; otherwise autograd."""
 
     def by_autograd(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
@@ -127,7 +128,7 @@ def _gradient_function(model: nn.Module, parameters: list[Tensor]) -> GradientFu
         gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
         return loss.detach(), logits.detach(), list(gradients)
 
-    if isinstance(model, ComputesGradients) and len(parameters) == sum(1 for _ in model.parameters()):
+    if trains_all and isinstance(model, ComputesGradients):
         return model.loss_and_gradients
     return by_autograd
 
