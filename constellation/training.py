@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -92,6 +93,16 @@ def _one_torch_thread() -> Iterator[None]:
 
 
 @contextmanager
+def _frozen_memory() -> Iterator[None]:
+    """Keep the garbage collector off what is there now, torch's half a million objects among it."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+@contextmanager
 def _quiet_flower() -> Iterator[None]:
     """Keep Flower's own story of each round out of ours, where nobody has set its logging up."""
     flower = logging.getLogger("flwr")
@@ -176,7 +187,8 @@ class _Run:
         events = read_events(self.run_dir / folders.EVENTS_FILE)
         if self.is_resumed and (lacking := missing_round_closed(events, first_round - 1, digest)) is not None:
             log.emit(lacking)
-        return run_to_end(loop, arrays, first_round, log.emit)
+        with _frozen_memory():
+            return run_to_end(loop, arrays, first_round, log.emit)
 
     def _client_of(self, node_id: int) -> str:
         return client_id_of(self.grid.index_of(node_id))

@@ -25,6 +25,8 @@ from shared.plugins import load_plugin
 
 MAX_BLOBS = 4  # shared payloads a worker keeps: this round's model, the previous one's, and evaluation's
 OK, FAILED = 0, 1
+# Python's default of 700 goes through the young objects several times a message, and through all of torch's now and then.
+_ALLOCATIONS_BEFORE_COLLECTING = 50_000
 
 
 class Handler(Protocol):
@@ -77,8 +79,10 @@ def run_worker(sock: socket.socket, make_handler: Callable[[], Handler]) -> None
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(2, 1)  # what clients print goes beside our results, never between them
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    gc.freeze()  # what was there before the fork stays shared with the zygote
-    serve(sock, make_handler())
+    handler = make_handler()
+    gc.freeze()  # what is there now stays shared with the zygote, and no collection looks at it again
+    gc.set_threshold(_ALLOCATIONS_BEFORE_COLLECTING)
+    serve(sock, handler)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -12,6 +12,9 @@ Scalar = bool | int | float | str | bytes
 Value = Scalar | Sequence[Scalar]
 Fields = Mapping[str, Value]
 
+_pack_length = struct.Struct(">Q").pack
+_pack_float = struct.Struct(">d").pack
+
 
 def encode_value(value: Value) -> bytes:
     """Write a value with its type: 1, 1.0, True and "1" differ.
@@ -20,26 +23,43 @@ def encode_value(value: Value) -> bytes:
         TypeError: The value is of a type that no record may hold.
         ValueError: A text is not valid Unicode.
     """
-    if isinstance(value, str):
-        return b"s" + length_prefixed(value.encode())
+    kind = type(value)
+    if kind is str:
+        data = value.encode()  # type: ignore[union-attr]
+        return b"s" + _pack_length(len(data)) + data
+    if kind is bytes:
+        return b"y" + _pack_length(len(value)) + value  # type: ignore[arg-type,operator]
+    if kind is int:
+        data = b"%d" % value
+        return b"i" + _pack_length(len(data)) + data
+    if kind is float:
+        return b"f" + _pack_float(value)
+    return _encode_other(value)
+
+
+def _encode_other(value: Value) -> bytes:
+    """Write what is rarer: booleans, lists, and subclasses of the plain types."""
     if isinstance(value, bool):
         return b"b\1" if value else b"b\0"
     if isinstance(value, int):
         return b"i" + length_prefixed(b"%d" % value)
+    if isinstance(value, float):
+        return b"f" + _pack_float(value)
+    if isinstance(value, str):
+        return b"s" + length_prefixed(value.encode())
     if isinstance(value, bytes):
         return b"y" + length_prefixed(value)
-    if isinstance(value, float):
-        return b"f" + struct.pack(">d", value)
     if isinstance(value, list | tuple):
-        return b"l" + struct.pack(">Q", len(value)) + b"".join(encode_value(item) for item in value)
+        return b"l" + _pack_length(len(value)) + b"".join(map(encode_value, value))
     raise TypeError(f"a signed record cannot hold a {type(value).__name__}")
 
 
 def encode_fields(fields: Fields) -> bytes:
     """Write named values: their number, then by sorted name the length-prefixed name and value."""
-    parts = [struct.pack(">Q", len(fields))]
+    parts = [_pack_length(len(fields))]
     for name in sorted(fields):
-        parts += [length_prefixed(name.encode()), length_prefixed(encode_value(fields[name]))]
+        key, value = name.encode(), encode_value(fields[name])
+        parts += (_pack_length(len(key)), key, _pack_length(len(value)), value)
     return b"".join(parts)
 
 
