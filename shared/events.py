@@ -260,7 +260,7 @@ class Envelope:
     def to_json(self) -> dict[str, JsonValue]:
         """Return the flat JSON object; a number JSON cannot hold (NaN, infinity) becomes null."""
         row: dict[str, JsonValue] = {"seq": self.seq, "ts": self.ts, "run": self.run, "type": self.event.type}
-        for name, key in _keys_of(type(self.event)):
+        for name, key in _keys_of(type(self.event)):  # type: ignore[arg-type] # mypy takes a dataclass without a hash for its class
             value = getattr(self.event, name)
             if value is not None:
                 row[key] = value if type(value) in _PLAIN else _json_safe(value)
@@ -322,7 +322,7 @@ class MemorySink:
 _PLAIN = frozenset({bool, int, str})
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _keys_of(kind: type[Event]) -> tuple[tuple[str, str], ...]:
     return tuple((field.name, key_of(field.name)) for field in fields(kind))
 

@@ -25,7 +25,7 @@ from shared.plugins import load_plugin
 
 MAX_BLOBS = 4  # shared payloads a worker keeps: this round's model, the previous one's, and evaluation's
 OK, FAILED = 0, 1
-# Python's default of 700 goes through the young objects several times a message, and through all of torch's now and then.
+# Python's default of 700 goes through the young objects several times a message, and through torch's now and then.
 _ALLOCATIONS_BEFORE_COLLECTING = 50_000
 
 

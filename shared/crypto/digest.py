@@ -23,16 +23,15 @@ def encode_value(value: Value) -> bytes:
         TypeError: The value is of a type that no record may hold.
         ValueError: A text is not valid Unicode.
     """
-    kind = type(value)
-    if kind is str:
-        data = value.encode()  # type: ignore[union-attr]
+    if type(value) is str:
+        data = value.encode()
         return b"s" + _pack_length(len(data)) + data
-    if kind is bytes:
-        return b"y" + _pack_length(len(value)) + value  # type: ignore[arg-type,operator]
-    if kind is int:
+    if type(value) is bytes:
+        return b"y" + _pack_length(len(value)) + value
+    if type(value) is int:
         data = b"%d" % value
         return b"i" + _pack_length(len(data)) + data
-    if kind is float:
+    if type(value) is float:
         return b"f" + _pack_float(value)
     return _encode_other(value)
 
