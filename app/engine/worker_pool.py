@@ -6,7 +6,10 @@ aggregates. Payloads that many tasks share (the global model) are sent to a work
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
+import signal
 import socket
 import threading
 from collections import OrderedDict, deque
@@ -66,6 +69,7 @@ class _Worker:
     known_blobs: OrderedDict[int, None] = field(default_factory=OrderedDict)
     inflight: deque[Task] = field(default_factory=deque)
     has_answered: bool = False
+    is_ended: bool = False  # by us, because nobody wants what it was doing
 
 
 class WorkerPool:
@@ -132,7 +136,10 @@ class WorkerPool:
             return found
 
     def cancel(self, tickets: Sequence[str]) -> None:
-        """Forget tasks: those that wait are dropped, the answers of those that run are thrown away."""
+        """Forget tasks: those that wait are dropped, and a worker that runs one is ended and replaced.
+
+        Else a client that hangs would hold its worker for the rest of the run.
+        """
         wanted = set(tickets)
         with self._changed:
             running = {task.ticket for worker in self._workers for task in worker.inflight}
@@ -141,6 +148,11 @@ class WorkerPool:
             self._num_open -= len(dropped)
             self._cancelled |= wanted & running
             self._outcomes = deque(outcome for outcome in self._outcomes if outcome.ticket not in wanted)
+            for worker in self._workers:
+                if worker.inflight and worker.inflight[0].ticket in wanted and not worker.is_ended:
+                    worker.is_ended = True
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(worker.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """End the workers at once and wait for the threads."""
@@ -166,7 +178,8 @@ class WorkerPool:
             except (OSError, EOFError):
                 if self._is_closing:
                     return
-            failed_starts = 0 if worker.has_answered else failed_starts + 1
+            if not worker.is_ended:
+                failed_starts = 0 if worker.has_answered else failed_starts + 1
             if failed_starts >= _MAX_FAILED_STARTS:
                 self._fail(
                     f"worker processes die before they answer, {failed_starts} times in a row; see the log above"
@@ -182,6 +195,8 @@ class WorkerPool:
                 self._changed.wait_for(lambda: self._is_closing or self._queue or worker.inflight)
                 if self._is_closing:
                     return
+                if worker.is_ended:  # its answer came just before its end
+                    raise EOFError
                 tasks = self._take(worker)
             for task in tasks:
                 self._send(worker, task)
@@ -227,14 +242,16 @@ class WorkerPool:
         self._changed.notify_all()
 
     def _bury(self, worker: _Worker) -> None:
-        """Answer for the task that a dead worker held; one that was waiting behind it goes back to the queue."""
+        """Answer for the task that a dead worker held; those that only waited behind it go back to the queue."""
         worker.sock.close()
         with self._changed:
-            if worker.inflight:
-                ticket = worker.inflight.popleft().ticket
-                error = f"worker process {worker.pid} died while it held this task"
-                self._finish(Outcome(ticket=ticket, error=error, is_crash=True))
-            self._queue.extend(reversed(worker.inflight))
+            held = None if worker.is_ended or not worker.inflight else worker.inflight[0]
+            for task in reversed(worker.inflight):
+                if task is held or task.ticket in self._cancelled:
+                    error = f"worker process {worker.pid} died while it held this task"
+                    self._finish(Outcome(ticket=task.ticket, error=error, is_crash=True))
+                else:
+                    self._queue.append(task)
             worker.inflight.clear()
             self._changed.notify_all()
 

@@ -31,6 +31,9 @@ class Echo:
             return [str(os.getpid()).encode()]
         if kind == "raise":
             raise ValueError("no such thing")
+        if kind == "hang":
+            os.write(int(bytes(head)), b".")
+            signal.pause()
         if kind == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if kind == "blob":
@@ -149,6 +152,27 @@ def test_cancelled_tasks_are_never_answered(pool: WorkerPool) -> None:
     pool.cancel([str(i) for i in range(50)])
     pool.submit([Task(ticket="last", kind="echo", head=b"")])
     assert list(collect(pool, 1)) == ["last"]
+
+
+def test_a_cancelled_task_that_hangs_gives_its_worker_back() -> None:
+    read_end, write_end = os.pipe()
+    pool = WorkerPool(Zygote(Echo), 1)
+    for attempt in range(5):  # more often than a worker may fail to start
+        pool.submit([Task(ticket=f"hang-{attempt}", kind="hang", head=str(write_end).encode())])
+        os.read(read_end, 1)
+        pool.submit([Task(ticket=f"{attempt}-{i}", kind="echo", head=b"") for i in range(9)])
+        pool.cancel([f"hang-{attempt}"])
+        assert set(collect(pool, 9)) == {f"{attempt}-{i}" for i in range(9)}
+    pool.close()
+
+
+def test_cancelling_what_may_be_done_by_then_harms_nobody(pool: WorkerPool) -> None:
+    for attempt in range(40):
+        pool.submit([Task(ticket=f"{attempt}-{i}", kind="echo", head=b"") for i in range(20)])
+        pool.cancel([f"{attempt}-{i}" for i in range(0, 20, 2)])
+        found = collect(pool, 10)
+        assert set(found) == {f"{attempt}-{i}" for i in range(1, 20, 2)}
+        assert not [outcome for outcome in found.values() if outcome.error]
 
 
 def test_closing_leaves_no_process_behind() -> None:
