@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import msgpack
 from flwr.app import DEFAULT_TTL, ArrayRecord, Error, Message, RecordDict
@@ -63,12 +64,10 @@ class LocalGrid(Grid):
         self._calls_made = itertools.count(1)
         self._num_sent: Counter[int] = Counter()  # messages by node index
         self._open: dict[str, Message] = {}  # message id -> request
-        self._expiries: list[
-            tuple[float, str]
-        ] = []  # heap of (monotonic second, message id), where a ttl was asked for
+        self._expiries: list[tuple[float, str]] = []  # heap of (monotonic second, message id with a ttl)
         self._replies: dict[str, Message] = {}  # message id -> reply, not yet pulled
         self._calls: dict[str, Outcome | None] = {}
-        self._timings: dict[str, ReplyTiming] = {}
+        self._timings: WeakKeyDictionary[Message, ReplyTiming] = WeakKeyDictionary()  # as long as the reply lives
         self._states: dict[int, bytes] = {}  # node id -> encoded context.state, only where there is one
         self._changed_states: set[int] = set()
         self._shared = SharedRecords()
@@ -171,11 +170,10 @@ class LocalGrid(Grid):
             for message_id in forgotten:
                 self._open.pop(message_id, None)
                 self._replies.pop(message_id, None)
-                self._timings.pop(message_id, None)
 
     def timing_of(self, reply: Message) -> ReplyTiming | None:
-        """Return what the engine measured for a reply; once."""
-        return self._timings.pop(reply.metadata.reply_to_message_id, None)
+        """Return what the engine measured for a reply."""
+        return self._timings.get(reply)
 
     def index_of(self, node_id: int) -> int:
         """Return the index of a registered node, or a number out of range."""
@@ -281,16 +279,19 @@ class LocalGrid(Grid):
         if outcome.error is not None:
             code = flwr_compat.CLIENT_APP_CRASHED if outcome.is_crash else flwr_compat.CLIENT_APP_RAISED
             return Message(Error(code, outcome.error), reply_to=request)
-        head, content, state = outcome.parts
-        error = msgpack.unpackb(head)
+        try:
+            head, content, state = outcome.parts
+            error = msgpack.unpackb(head)
+            reply = Message(decode_records(content) if error is None else Error(*error), reply_to=request)
+        except (ValueError, TypeError) as failure:  # it comes from a process that runs other people's code
+            reason = f"the answer cannot be read: {failure}"
+            return Message(Error(flwr_compat.CLIENT_APP_RAISED, reason), reply_to=request)
         if len(state):
             node_id = request.metadata.dst_node_id
             self._states[node_id] = bytes(state)
             self._changed_states.add(node_id)
-        self._timings[outcome.ticket] = ReplyTiming(compute_seconds=outcome.seconds, num_bytes=len(content))
-        if error is not None:
-            return Message(Error(*error), reply_to=request)
-        return Message(decode_records(content), reply_to=request)
+        self._timings[reply] = ReplyTiming(compute_seconds=outcome.seconds, num_bytes=len(content))
+        return reply
 
 
 def _call_result(name: str, outcome: Outcome | None) -> bytes:

@@ -175,7 +175,7 @@ class WorkerPool:
             try:
                 self._feed(worker)
                 return
-            except (OSError, EOFError):
+            except Exception:  # noqa: BLE001 - whatever its bytes do to this thread: the task must be answered for
                 if self._is_closing:
                     return
             if not worker.is_ended:

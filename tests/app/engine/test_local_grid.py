@@ -1,9 +1,10 @@
 """The local grid is Flower's Grid: messages, replies, errors, states, time-outs, and Flower's own Strategy.start."""
 
+import gc
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,7 +14,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 
 from app.engine.client_handler import ClientHandler
-from app.engine.local_grid import LocalGrid, Nodes
+from app.engine.local_grid import LocalGrid, Nodes, ReplyTiming
 from app.engine.sharing import SharedRecords
 from app.engine.worker_pool import WorkerPool
 from app.engine.zygote import Zygote
@@ -164,6 +165,35 @@ def test_whatever_goes_wrong_in_a_client_is_an_error_reply(grid: LocalGrid, kind
     assert text in (reply.error.reason or "")
     (other,) = ask(grid, "query.count", [second])
     assert other.has_content()
+
+
+class Garbage:
+    """A worker whose answers are no answers."""
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        self._parts = parts
+
+    def handle(self, kind: str, head: memoryview, blobs: Sequence[memoryview]) -> Sequence[bytes]:
+        return self._parts
+
+
+@pytest.mark.parametrize("parts", [[], [b"\xc0", b"junk", b""], [b"\xc1", b"", b""], [b"\x01", b"", b""]])
+def test_an_answer_that_cannot_be_read_is_an_error_reply(parts: list[bytes]) -> None:
+    nodes = Nodes(count=2, config_of=lambda _: {})
+    with LocalGrid(WorkerPool(Zygote(lambda: Garbage(parts)), 1), nodes) as grid:
+        for reply in ask(grid, "query.count"):
+            assert "cannot be read" in (reply.error.reason or "")
+
+
+def test_what_is_measured_of_a_reply_lives_as_long_as_the_reply(grid: LocalGrid) -> None:
+    (reply,) = ask(grid, "query.count", grid.get_node_ids()[:1])
+    timing = grid.timing_of(reply)
+    assert timing is not None
+    assert timing.num_bytes > 0
+    del timing, reply
+    gc.collect()
+    # Also where nobody asks, as under Flower's own Strategy.start.
+    assert not [item for item in gc.get_objects() if isinstance(item, ReplyTiming)]
 
 
 def test_a_node_that_is_not_registered_answers_with_an_error(grid: LocalGrid) -> None:

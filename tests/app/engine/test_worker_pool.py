@@ -166,6 +166,14 @@ def test_a_cancelled_task_that_hangs_gives_its_worker_back() -> None:
     pool.close()
 
 
+def test_a_worker_that_answers_with_noise_is_replaced(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = iter([[memoryview(b"\xc1noise")]])
+    monkeypatch.setattr("app.engine.worker_pool.receive_frame", lambda sock: next(frames, None) or receive_frame(sock))
+    pool.submit([Task(ticket=str(i), kind="echo", head=b"x") for i in range(10)])
+    found = collect(pool, 10)
+    assert sum(outcome.is_crash for outcome in found.values()) == 1
+
+
 def test_cancelling_what_may_be_done_by_then_harms_nobody(pool: WorkerPool) -> None:
     for attempt in range(40):
         pool.submit([Task(ticket=f"{attempt}-{i}", kind="echo", head=b"") for i in range(20)])
