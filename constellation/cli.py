@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -32,12 +33,14 @@ def build_app() -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; every failure that a user can cause is one sentence and an exit code."""
+    _open_missing_streams()
     _end_cleanly_on_sigterm()
     sys.exit(call(build_app(), arguments))
 
 
 def demo() -> None:
     """Run ``constellation demo`` with this script's arguments."""
+    _open_missing_streams()
     _end_cleanly_on_sigterm()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     commands.register_demo(app)  # alone in its app, it needs no name: `run_demo.py --help`
@@ -68,6 +71,13 @@ def _say(sentence: str) -> None:
     """Print an error on one line; a file's name or content in it cannot move the cursor."""
     sentence = clean(sentence, limit=4096)
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {sentence}", markup=False)
+
+
+def _open_missing_streams() -> None:
+    """Open the standard streams that whoever started us has closed: else our first file or socket gets their number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - as long as the process
 
 
 def _end_cleanly_on_sigterm() -> None:

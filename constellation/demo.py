@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -46,7 +47,9 @@ def demo(
     wanted = parse_seeds(seeds) if seeds else [config.seed]
     if resume and seeds:
         raise ConfigError("seeds cannot be given with --resume: it goes on with one run")
-    result = run_seeds(config, wanted, console, is_quiet=as_json, resume=resume, baselines=baselines)
+    # A person's own dataset, model or strategy may print: beside the object, never into it.
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        result = run_seeds(config, wanted, console, is_quiet=as_json, resume=resume, baselines=baselines)
     show(result, console, as_json=as_json)
 
 

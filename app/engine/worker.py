@@ -25,6 +25,7 @@ from shared.plugins import load_plugin
 
 MAX_BLOBS = 4  # shared payloads a worker keeps: this round's model, the previous one's, and evaluation's
 OK, FAILED = 0, 1
+READY = b"\1"  # a worker's first byte: from here on a death is its task's doing
 # Python's default of 700 goes through the young objects several times a message, and through torch's now and then.
 _ALLOCATIONS_BEFORE_COLLECTING = 50_000
 
@@ -78,8 +79,12 @@ def run_worker(sock: socket.socket, make_handler: Callable[[], Handler]) -> None
     """Make the handler and serve, deaf to Ctrl-C: the parent decides when a worker ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(2, 1)  # what clients print goes beside our results, never between them
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    # The parent's streams may be anything: a notebook's cells, a view that redraws itself, or none.
+    sys.stdout = sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False, errors="backslashreplace")
     handler = make_handler()
+    # What a client's code forks must not keep our end open: the grid would wait for a worker that is long dead.
+    os.register_at_fork(after_in_child=sock.close)
+    sock.sendall(READY)
     gc.freeze()  # what is there now stays shared with the zygote, and no collection looks at it again
     gc.set_threshold(_ALLOCATIONS_BEFORE_COLLECTING)
     serve(sock, handler)

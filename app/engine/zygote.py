@@ -51,8 +51,9 @@ class Zygote:
         """Fork the zygote. Call this before threads are started."""
         ours, theirs = socket.socketpair()
         self._lock = threading.Lock()  # one request and its answer at a time on the control socket
-        sys.stdout.flush()  # or each child would hold, and print, what is still in the buffer
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # closed by whoever started us
+                stream.flush()  # or each child would hold, and print, what is still in the buffer
         self._pid = os.fork()
         if self._pid == 0:
             ours.close()

@@ -120,3 +120,58 @@ def wait_for_rounds(process: "subprocess.Popen[str]", output: Path, num_rounds: 
         if sum(path.read_bytes().count(b'"round-closed"') for path in output.glob("*/events.jsonl")) >= num_rounds:
             return
     pytest.fail(f"the run ended by itself: {process.stderr and process.stderr.read()}")
+
+
+TALKATIVE = """
+import torch
+print("imported")
+
+def model(input_shape, num_classes):
+    print("built")
+    return Loud(torch.nn.Flatten(), torch.nn.Linear(784, num_classes))
+
+class Loud(torch.nn.Sequential):
+    def forward(self, inputs):
+        print("forward")
+        return super().forward(inputs)
+"""
+
+
+@pytest.mark.e2e
+def test_json_is_one_object_whatever_a_persons_own_code_prints(folders: list[str], tmp_path: Path) -> None:
+    (tmp_path / "talkative.py").write_text(TALKATIVE)
+    command = [
+        sys.executable, "run_demo.py", *folders, "--num-clients", "2", "--local-steps", "2", "--num-rounds", "1",
+        "--model", "talkative:model", "--json",
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=LIMIT_S, check=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert json.loads(done.stdout)["state"] == "completed"
+    assert {"imported", "built", "forward"} <= set(done.stderr.split())
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(os.name != "posix", reason="closes descriptors before the program starts")
+def test_a_run_needs_no_standard_streams(folders: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "run_demo.py", *folders, *FEW, "--num-rounds", "1"]
+    done = subprocess.run(
+        command,
+        timeout=LIMIT_S,
+        check=False,
+        preexec_fn=lambda: os.closerange(0, 3),
+    )
+    assert done.returncode == 0
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    assert (run_dir / "report.html").is_file()
+
+
+def test_the_log_goes_to_a_file_at_the_level_asked_for(folders: list[str], tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    options = ("--num-rounds", "1", "--min-valid", "2", "--attack", "forge:1", "--log-file", str(log))
+    assert call("demo", *folders, *FEW, *options, "--json") == 0
+    assert "keeps the old model: 1 good updates, min-valid is 2" in log.read_text()
+    log.unlink()
+    assert call("demo", *folders, *FEW, *options, "--json", "--log-level", "error") == 0
+    assert log.read_text() == ""

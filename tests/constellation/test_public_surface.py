@@ -45,9 +45,14 @@ def test_importing_loads_neither_torch_nor_flower(module: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
-# As in a notebook: no file, no `if __name__ == "__main__"`, other threads alive, torch used before, several runs.
+# As in a notebook: no file, no `if __name__ == "__main__"`, streams that are no files, other threads alive, torch used
+# before, several runs.
 NOTEBOOK = """
-import threading, torch
+import io, sys, threading, torch
+class Cell(io.TextIOBase):
+    def write(self, text):
+        return sys.__stdout__.write(text)
+sys.stdout = sys.stderr = Cell()
 from constellation import run, RunConfig
 done = threading.Event()
 threading.Thread(target=done.wait, daemon=True).start()

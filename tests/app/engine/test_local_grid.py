@@ -193,7 +193,7 @@ def test_what_is_measured_of_a_reply_lives_as_long_as_the_reply(grid: LocalGrid)
     del timing, reply
     gc.collect()
     # Also where nobody asks, as under Flower's own Strategy.start.
-    assert not [item for item in gc.get_objects() if isinstance(item, ReplyTiming)]
+    assert not [item for item in gc.get_objects() if type(item) is ReplyTiming]
 
 
 def test_a_node_that_is_not_registered_answers_with_an_error(grid: LocalGrid) -> None:
