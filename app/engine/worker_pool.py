@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import msgpack
 
 from app.engine.frames import Part, receive_frame, send_frame
-from app.engine.worker import MAX_BLOBS, OK
+from app.engine.worker import MAX_BLOBS, OK, READY
 from app.engine.zygote import WorkerSource
 from shared.errors import WorkerError
 
@@ -27,7 +27,7 @@ from shared.errors import WorkerError
 # thread holds the interpreter; it must fit the socket's buffer (208 KiB on Linux), or both ends could block writing.
 _PREFETCH_BYTES = 64 * 1024
 _PREFETCH_QUEUE = 4  # tasks waiting for each worker from which on a second one is sent ahead
-_MAX_FAILED_STARTS = 3  # a worker that dies before its first answer, so many times in a row, ends the pool's patience
+_MAX_FAILED_STARTS = 3  # a worker that dies before it is ready, so many times in a row, ends the pool's patience
 
 
 class Blob:
@@ -68,7 +68,7 @@ class _Worker:
     pid: int
     known_blobs: OrderedDict[int, None] = field(default_factory=OrderedDict)
     inflight: deque[Task] = field(default_factory=deque)
-    has_answered: bool = False
+    is_ready: bool = False
     is_ended: bool = False  # by us, because nobody wants what it was doing
 
 
@@ -153,6 +153,8 @@ class WorkerPool:
                     worker.is_ended = True
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(worker.pid, signal.SIGKILL)
+                    with contextlib.suppress(OSError):  # what it forked may hold its end open
+                        worker.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """End the workers at once and wait for the threads."""
@@ -179,10 +181,10 @@ class WorkerPool:
                 if self._is_closing:
                     return
             if not worker.is_ended:
-                failed_starts = 0 if worker.has_answered else failed_starts + 1
+                failed_starts = 0 if worker.is_ready else failed_starts + 1
             if failed_starts >= _MAX_FAILED_STARTS:
                 self._fail(
-                    f"worker processes die before they answer, {failed_starts} times in a row; see the log above"
+                    f"worker processes die before they can work, {failed_starts} times in a row; see the log above"
                 )
             is_replaced = failed_starts < _MAX_FAILED_STARTS and self._replace(index)
             self._bury(worker)
@@ -190,6 +192,9 @@ class WorkerPool:
                 return
 
     def _feed(self, worker: _Worker) -> None:
+        if worker.sock.recv(len(READY)) != READY:
+            raise EOFError
+        worker.is_ready = True
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._is_closing or self._queue or worker.inflight)
@@ -202,7 +207,6 @@ class WorkerPool:
                 self._send(worker, task)
             meta, *parts = receive_frame(worker.sock)
             status, seconds = msgpack.unpackb(meta)
-            worker.has_answered = True
             with self._changed:
                 ticket = worker.inflight.popleft().ticket
                 error = None if status == OK else bytes(parts[0]).decode(errors="replace")

@@ -36,6 +36,10 @@ class Echo:
             signal.pause()
         if kind == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if kind == "fork and die" and os.fork():
+            os._exit(1)
+        if kind == "fork and die":
+            signal.pause()  # ended with the pool
         if kind == "blob":
             self.seen_blobs[id(blobs[0])] = self.seen_blobs.get(id(blobs[0]), 0) + 1
             return [bytes(blobs[0][:4]), str(self.seen_blobs[id(blobs[0])]).encode()]
@@ -103,13 +107,29 @@ def test_a_worker_that_dies_is_replaced_and_only_its_own_task_fails(pool: Worker
     assert len(set(pool.pids) - before) == 1
 
 
+def test_tasks_that_kill_their_workers_one_after_the_other_are_no_failed_starts() -> None:
+    pool = WorkerPool(Zygote(Echo), 1)
+    kinds = ["die"] * 6 + ["echo"]
+    pool.submit([Task(ticket=str(i), kind=kind, head=b"x", cost=-i) for i, kind in enumerate(kinds)])
+    found = collect(pool, len(kinds))
+    assert [outcome.is_crash for _, outcome in sorted(found.items())] == [True] * 6 + [False]
+    pool.close()
+
+
+def test_what_a_dead_worker_forked_keeps_nobody_waiting(pool: WorkerPool) -> None:
+    tasks = [Task(ticket=str(i), kind="fork and die", head=b"x") for i in range(4)]
+    pool.submit([*tasks, Task(ticket="last", kind="echo", head=b"fine")])
+    found = collect(pool, 5)
+    assert [ticket for ticket, outcome in sorted(found.items()) if not outcome.is_crash] == ["last"]
+
+
 def test_a_handler_that_cannot_be_made_ends_the_wait_with_a_sentence() -> None:
     def broken() -> Handler:
         raise RuntimeError("no handler")
 
     pool = WorkerPool(Zygote(broken), 1)
     pool.submit([Task(ticket=str(i), kind="echo", head=b"") for i in range(5)])
-    with pytest.raises(WorkerError, match="die before they answer"):
+    with pytest.raises(WorkerError, match="die before they can work"):
         collect(pool, 6)
     pool.close()
 
