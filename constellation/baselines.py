@@ -32,6 +32,16 @@ _ACCURACY = struct.Struct(">d")
 _BASELINE_STREAM = 2  # the run's seed feeds several generators; each has its number
 
 
+def check_measurable(data: FederatedData) -> None:
+    """Check that baselines can be measured on this data.
+
+    Raises:
+        UsageError: The data has no central test set.
+    """
+    if data.central_test is None:
+        raise UsageError("baselines need a central test set, which this dataset does not have; run without --baselines")
+
+
 def measure_baselines(
     grid: LocalGrid, config: RunConfig, data: FederatedData, initial: ArrayRecord
 ) -> BaselineAccuracies:
@@ -40,8 +50,7 @@ def measure_baselines(
     Raises:
         UsageError: The data has no central test set.
     """
-    if data.central_test is None:
-        raise UsageError("baselines need a central test set, which this dataset does not have; run without --baselines")
+    check_measurable(data)
     step = -(-config.num_clients // MAX_CLIENTS)
     partitions = [_POOLED, *range(0, config.num_clients, step)]
     answers = grid.call_workers(

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from constellation.resuming import check_resumable
 from shared.config import RunConfig, from_environment, from_mapping, key_of, load_toml, read_settings
 from shared.errors import ConfigError
 
@@ -149,19 +150,12 @@ def resolve(
         raise ConfigError(f"{error} (in {where})" if where != "the options" else str(error)) from error
 
 
-# What may change when a run goes on: how long and how, never what is computed.
-_RESUMABLE = frozenset({"num-rounds", "workers", "round-timeout-s", "no-dashboard", "web-port"})
-
-
 def resolve_resumed(stored: RunConfig, settings: Mapping[str, object]) -> RunConfig:
     """Lay the few settings that may change over those a run was started with.
 
     Raises:
         ConfigError: Another setting was given: the run would not be the same run.
     """
-    refused = sorted(settings.keys() - _RESUMABLE)
-    if refused:
-        raise ConfigError(
-            f"{refused[0]} cannot change when a run goes on; with --resume only {', '.join(sorted(_RESUMABLE))} may"
-        )
-    return from_mapping(settings, where="the options", base=stored)
+    resumed = from_mapping(settings, where="the options", base=stored)
+    check_resumable(stored, resumed)
+    return resumed

@@ -27,15 +27,16 @@ from app.journal import RunJournal, open_store
 from app.results import RunResult, write_results, write_what_is_there
 from app.strategies.catalog import make_strategy
 from constellation import folders
-from constellation.baselines import measure_baselines
+from constellation.baselines import check_measurable, measure_baselines
 from constellation.client_mods import mods_of
 from constellation.names import client_id_of
+from constellation.resuming import check_resumable, keep_settings
 from constellation.simulation import central_evaluation, initial_arrays, num_workers_of, start_grid
 from constellation.verification import verified
 from monitor.sinks import JsonlSink, last_seq, read_events
 from shared.config import RunConfig
 from shared.datasets.federated import FederatedData, federate
-from shared.errors import ConstellationError, UsageError
+from shared.errors import UsageError
 from shared.events import EventLog, EventSink, PartitionDescribed, RunStarted
 from shared.models.device import tune_allocator
 from shared.parameters import model_digest, num_parameters
@@ -57,7 +58,7 @@ def run(
 
     Args:
         config: The settings; the defaults train a small CNN on real digits. With ``resume``, the settings to go on
-            with: by default those the run was started with.
+            with: by default those the run was started with, from which only few may differ.
         sinks: Where events go besides the run's own ``events.jsonl``; they are closed with the run.
         control: Who may pause and stop the run; by default a file in the run's folder.
         tick: Called some times a second while replies are awaited: a view with a clock redraws itself.
@@ -71,11 +72,16 @@ def run(
         ConstellationError: The settings cannot be used, or the federation cannot go on.
     """
     run_dir = Path(resume) if resume is not None else None
-    settings = config or (folders.open_run_dir(run_dir) if run_dir else RunConfig())
+    stored = folders.open_run_dir(run_dir) if run_dir else RunConfig()
+    settings = config or stored
+    if run_dir:
+        check_resumable(stored, settings)
     if settings.engine != "local":
         raise UsageError(f"engine {settings.engine!r} is not part of this version; run with --engine local")
     with _one_torch_thread(), _quiet_flower():
         data = federate(settings)
+        if baselines:
+            check_measurable(data)
         with _Run.prepared(settings, data, run_dir, control, tick) as prepared:
             return prepared.train([*sinks], with_baselines=baselines)
 
@@ -121,6 +127,8 @@ class _Run:
 
     config: RunConfig
     data: FederatedData
+    inner: Strategy
+    initial: ArrayRecord
     run_dir: Path
     is_resumed: bool
     grid: LocalGrid
@@ -138,15 +146,18 @@ class _Run:
         tick: Callable[[], None] | None,
     ) -> Iterator[_Run]:
         """Check everything that can be checked, then make the folder, then start the workers."""
-        make_strategy(config)  # what cannot be built must not leave an empty folder behind
-        initial_arrays(config, data)
+        inner, initial = make_strategy(config), initial_arrays(config, data)  # may fail: nothing is written yet
         grid = start_grid(config, data, mods_of(config))
         with grid:
             folder = run_dir or folders.create_run_dir(config, folders.new_run_id())
             with run_lock.held(folder), closing(open_store(folder, is_new=run_dir is None)) as store:
+                if run_dir:
+                    keep_settings(run_dir, config)
                 yield cls(
                     config=config,
                     data=data,
+                    inner=inner,
+                    initial=initial,
                     run_dir=folder,
                     is_resumed=run_dir is not None,
                     grid=grid,
@@ -161,23 +172,22 @@ class _Run:
         log = EventLog(self.run_dir.name, [JsonlSink(events_path), *sinks], time.time, first_seq)
         try:
             arrays = self._rounds(log)
-        except ConstellationError:
+        except BaseException:
             log.close()
             write_what_is_there(self.run_dir)
             raise
-        finally:
-            log.close()
-        baselines = None
-        if with_baselines:
-            baselines = measure_baselines(self.grid, self.config, self.data, initial_arrays(self.config, self.data))
+        log.close()
+        result = write_results(self.run_dir, self.config, arrays)
+        if not with_baselines or result.state != "completed":
+            return result
+        baselines = measure_baselines(self.grid, self.config, self.data, self.initial)
         return write_results(self.run_dir, self.config, arrays, baselines)
 
     def _rounds(self, log: EventLog) -> ArrayRecord:
-        inner = make_strategy(self.config)
-        strategy = verified(inner, self.config, self.data, self.run_dir.name, log.emit, self._client_of)
+        strategy = verified(self.inner, self.config, self.data, self.run_dir.name, log.emit, self._client_of)
         journal = RunJournal(self.store, strategy, self.grid)
         randomness = StrategyRandomness(self.config.seed)
-        first_round, arrays = 1, initial_arrays(self.config, self.data)
+        first_round, arrays = 1, self.initial
         if self.is_resumed:
             closed, arrays = journal.restore(randomness)
             first_round = closed + 1
