@@ -218,6 +218,16 @@ def encode_records(records: RecordDict) -> bytes:
         TypeError: An array holds Python objects.
         ValueError: A whole number does not fit in 64 bits.
     """
+    return b"".join(encode_parts(records))
+
+
+def encode_parts(records: RecordDict) -> list[bytes | bytearray | memoryview]:
+    """Write a ``RecordDict`` as the pieces that ``encode_records`` joins; arrays are views of their memory.
+
+    Raises:
+        TypeError: An array holds Python objects.
+        ValueError: A whole number does not fit in 64 bits.
+    """
     head: list[tuple[str, str, object]] = []
     buffers: list[bytes | memoryview] = []
     for name, record in records.items():
@@ -233,13 +243,13 @@ def encode_records(records: RecordDict) -> bytes:
         packed = msgpack.packb(head, use_bin_type=True)
     except OverflowError as error:
         raise ValueError("a whole number in the records does not fit in 64 bits") from error
-    parts: list[bytes | memoryview] = [struct.pack(">Q", len(packed)), packed]
+    parts: list[bytes | bytearray | memoryview] = [struct.pack(">Q", len(packed)), packed]
     offset = 8 + len(packed)
     for buffer in buffers:
         padding = -offset % _ALIGNMENT
         parts += [bytes(padding), buffer]
         offset += padding + len(buffer)
-    return b"".join(parts)
+    return parts
 
 
 def decode_records(data: bytes | bytearray | memoryview) -> RecordDict:

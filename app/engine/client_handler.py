@@ -12,7 +12,7 @@ from flwr.app import ArrayRecord, Context, Message, RecordDict
 
 from app.engine import flwr_compat
 from app.engine.frames import Part
-from shared.records import array_record, decode_records, encode_records, record_dict
+from shared.records import array_record, decode_records, encode_parts, encode_records, record_dict
 
 MESSAGE, CALL = "message", "call"
 EMPTY_STATE = encode_records(RecordDict())
@@ -60,7 +60,7 @@ class ClientHandler:
             new_state = b""
         return [msgpack.packb(error), content, new_state]
 
-    def _run(self, message: Message, context: Context) -> tuple[tuple[int, str] | None, bytes]:
+    def _run(self, message: Message, context: Context) -> tuple[tuple[int, str] | None, Part]:
         """Return the error that answers the message, code and reason, or None and the encoded content."""
         try:
             reply = self.app(message, context)
@@ -68,7 +68,7 @@ class ClientHandler:
                 raise TypeError(f"the ClientApp answered with a {type(reply).__name__} instead of a Message")
             if reply.has_error():
                 return (reply.error.code, reply.error.reason or ""), b""
-            return None, encode_records(reply.content)
+            return None, encode_parts(reply.content)
         except Exception as error:  # noqa: BLE001 - anybody's app may fail in any way: the round goes on
             detail = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
             return (flwr_compat.CLIENT_APP_RAISED, detail), b""

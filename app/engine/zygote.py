@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
+from app.engine.frames import connected_pair
 from app.engine.worker import Handler, run_worker
 from shared.errors import WorkerError
 
@@ -67,7 +68,7 @@ class Zygote:
         Raises:
             WorkerError: The zygote is gone, or the machine has no room for a process.
         """
-        ours, theirs = socket.socketpair()
+        ours, theirs = connected_pair()
         try:
             with theirs, self._lock:
                 socket.send_fds(self._control, [b"fork"], [theirs.fileno()])
@@ -149,7 +150,7 @@ class Spawner:
         Raises:
             WorkerError: The interpreter cannot be started.
         """
-        ours, theirs = socket.socketpair()
+        ours, theirs = connected_pair()
         with theirs:
             arguments = [str(theirs.fileno()), self._target.name, json.dumps(dict(self._target.settings))]
             try:
