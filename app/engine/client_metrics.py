@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 
@@ -11,6 +10,7 @@ from flwr.app import Message, MetricRecord
 from shared.events import ClientsEvaluated
 
 _NOT_A_MEASURE = frozenset({"num-examples"})
+_NO_MEASURE = 1e150  # NaN, infinity, or so large that no sum or square can be taken of it
 
 
 def metrics_of(reply: Message) -> dict[str, float]:
@@ -34,7 +34,7 @@ def summarise(server_round: int, clients: Sequence[Mapping[str, float]]) -> Clie
         return None
     keys = [key for key in counted[0] if key not in _NOT_A_MEASURE and all(key in metrics for metrics in counted)]
     columns = {key: [metrics[key] for metrics in counted] for key in keys}
-    finite = {key: column for key, column in columns.items() if all(map(math.isfinite, column))}
+    finite = {key: column for key, column in columns.items() if all(abs(value) < _NO_MEASURE for value in column)}
     return ClientsEvaluated(
         server_round=server_round,
         mean={key: statistics.fmean(column) for key, column in finite.items()},

@@ -20,7 +20,7 @@ from app.engine.control import Control, Desired
 from app.engine.exchange import Collected, Emit, Exchange, Phase, StopRequested
 from app.engine.polling import Backoff
 from app.engine.randomness import StrategyRandomness
-from app.engine.stages import MultiStage
+from app.engine.stages import has_stages
 from shared.events import (
     ModelEvaluated,
     PhaseEnded,
@@ -48,7 +48,7 @@ class ChecksReplies(Protocol):
         """Open a round; replies to earlier starts of it are stale."""
 
     def receive(self, server_round: int, phase: str, reply: Message) -> Accepts:
-        """Judge one reply."""
+        """Judge one reply; asked again after the aggregation, against the whole cohort."""
 
     @property
     def num_accepted(self) -> Mapping[str, int]:
@@ -195,7 +195,7 @@ class RoundLoop:
 
     def _run_stages(self, current: Round, arrays: ArrayRecord, config: ConfigRecord) -> bool:
         """Run what a multi-stage strategy does before it trains; False when too few clients took part."""
-        if not isinstance(self._strategy, MultiStage):
+        if not has_stages(self._strategy):
             return True
         for stage in self._strategy.stages(current.number):
             with self._randomness.active():
@@ -203,12 +203,14 @@ class RoundLoop:
                     self._strategy.configure_stage(stage, current.number, arrays, config, self._exchange.grid)
                 )
             collected = self._collect(current, stage.phase, messages, stage.timeout_s, stage.quorum)
-            enough = collected.num_accepted >= stage.min_replies
-            self._phase_ended(current, stage.phase, collected, self._clock(), kept=not enough, metrics=None)
+            start = self._clock()
+            if enough := collected.num_accepted >= stage.min_replies:
+                with self._randomness.active():
+                    self._strategy.finish_stage(stage, current.number, collected.replies)
+                enough = self._num_accepted(stage.phase, collected) >= stage.min_replies  # the cohort was judged too
+            self._phase_ended(current, stage.phase, collected, start, kept=not enough, metrics=None)
             if not enough:
                 return False
-            with self._randomness.active():
-                self._strategy.finish_stage(stage, current.number, collected.replies)
         return True
 
     def _evaluate_on_clients(self, current: Round, arrays: ArrayRecord) -> None:
@@ -222,7 +224,8 @@ class RoundLoop:
         with self._randomness.active():
             metrics = self._strategy.aggregate_evaluate(current.number, collected.replies)
         self._phase_ended(current, EVALUATE, collected, start, kept=False, metrics=metrics)
-        good = [metrics_of(reply) for reply in collected.accepted]
+        counted = [reply for reply in collected.accepted if self._is_accepted(current.number, EVALUATE, reply)]
+        good = [metrics_of(reply) for reply in counted]
         if (summary := summarise(current.number, good)) is not None:
             self._emit(summary)
 
@@ -267,9 +270,7 @@ class RoundLoop:
         metrics: MetricRecord | None,
     ) -> None:
         values = {key: float(value) for key, value in (metrics or {}).items() if not isinstance(value, list)}
-        accepted = len(collected.accepted)
-        if self._checks is not None:
-            accepted = self._checks.num_accepted.get(name, accepted)
+        accepted = self._num_accepted(name, collected)
         self._emit(
             PhaseEnded(
                 server_round=current.number,
@@ -283,6 +284,11 @@ class RoundLoop:
                 metrics=values,
             )
         )
+
+    def _num_accepted(self, name: str, collected: Collected) -> int:
+        """Count the replies that passed the checks, those against the whole cohort too where they were made."""
+        passed = len(collected.accepted)
+        return passed if self._checks is None else self._checks.num_accepted.get(name, passed)
 
     def _gate(self) -> None:
         """Wait here while the run is paused or too few clients are connected; say why.

@@ -122,7 +122,7 @@ class Gate:
         return copies
 
     def receive(self, server_round: int, phase: str, reply: Message) -> Verdict:
-        """Check one reply by itself, as it comes; a reply that was received before keeps its verdict."""
+        """Check one reply by itself, as it comes; one that was received before keeps its verdict, or the cohort's."""
         asked = self.asked(server_round, phase)
         if asked is None:
             detail = f"nobody is asked to {phase} in round {server_round}"
@@ -176,7 +176,8 @@ class Gate:
         for checked in cohort:
             if (refusal := refusals.get(checked.client)) is not None:
                 error = UpdateRejected(refusal.reason, refusal.detail)
-                self._refuse(asked.server_round, asked.phase, checked.reply, error, client=checked.client)
+                verdict = self._refuse(asked.server_round, asked.phase, checked.reply, error, client=checked.client)
+                self._open[asked.phase].verdicts[id(checked.reply)] = checked.reply, verdict
                 continue
             self._accept(asked, checked)
             weight = judgement.weights.get(checked.client)

@@ -183,28 +183,29 @@ def _check_specs(arrays: Arrays, specs: Mapping[str, ArraySpec]) -> None:
 
 
 def _finite_norm(arrays: Arrays, model: Arrays) -> float | None:
-    """Return the L2 norm of the change over all floating point arrays.
+    """Return the L2 norm of the change over all floating point arrays; None where the global model is not finite.
 
-    One pass: as the model is finite, a finite norm says that every value is.
+    One pass: as the model is finite, a finite norm says that every value is. A change whose square overflows in the
+    model's own precision (at least float32) is refused however few clients there are: it would leave the momentum of
+    FedAvgM or FedAdam infinite for the rest of the run.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        norm = _norm(arrays, model, np.dtype(np.float32))
-        if math.isfinite(norm):
-            return norm
-        for name, array in arrays.items():
-            if not _is_finite(array):
-                raise UpdateRejected(Reason.NON_FINITE, f"array {name!r} has a value that is not finite")
-        norm = _norm(arrays, model, np.dtype(np.float64))  # 1e38 is finite, its square is not in float32
+        norm = _norm(arrays, model)
+    if math.isfinite(norm):
+        return norm
+    for name, array in arrays.items():
+        if not _is_finite(array):
+            raise UpdateRejected(Reason.NON_FINITE, f"array {name!r} has a value that is not finite")
     if math.isinf(norm):
-        raise UpdateRejected(Reason.NON_FINITE, "the norm of the change is not finite")
-    return None if math.isnan(norm) else norm  # not a number: the global model itself is not finite
+        raise UpdateRejected(Reason.NORM, "its change is too large to be squared")
+    return None
 
 
-def _norm(arrays: Arrays, model: Arrays, least: np.dtype[np.floating]) -> float:
+def _norm(arrays: Arrays, model: Arrays) -> float:
     total = 0.0
     for name, base in model.items():
         if base.dtype.kind == "f" and name in arrays:
-            dtype = np.promote_types(base.dtype, least)
+            dtype = np.promote_types(base.dtype, np.float32)
             delta = np.subtract(arrays[name], base, dtype=dtype).reshape(-1)
             total += float(np.dot(delta, delta))
     return math.sqrt(total) if total >= 0 else total

@@ -18,7 +18,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.exception import AggregationError, InconsistentMessageReplies
 from flwr.serverapp.strategy import Strategy
 
-from app.engine.stages import MultiStage, Stage
+from app.engine.stages import MultiStage, Stage, has_stages
 from app.strategies.gate import Gate, Verdict
 from app.strategies.intake import ClientOf, Intake
 from app.strategies.requests import RequestSigner
@@ -113,7 +113,10 @@ class VerifiedStrategy(StrategyWrapper):
         self._gate.begin_round(server_round, attempt)
 
     def receive(self, server_round: int, phase: str, reply: Message) -> Verdict:
-        """Check one reply by itself, as it comes; all are handed in again to be aggregated."""
+        """Check one reply by itself, as it comes; all are handed in again to be aggregated.
+
+        Asked again after that, this says what the reply was worth against the cohort.
+        """
         return self._gate.receive(server_round, phase, reply)
 
     @property
@@ -185,7 +188,7 @@ class VerifiedStrategy(StrategyWrapper):
 
     def stages(self, server_round: int) -> Sequence[Stage]:
         """Return the inner strategy's stages before training; most have none."""
-        return self.inner.stages(server_round) if isinstance(self.inner, MultiStage) else ()
+        return self.inner.stages(server_round) if has_stages(self.inner) else ()
 
     def configure_stage(
         self, stage: Stage, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -205,6 +208,6 @@ class VerifiedStrategy(StrategyWrapper):
 
 
 def _staged(strategy: Strategy) -> MultiStage:
-    if not isinstance(strategy, MultiStage):
+    if not has_stages(strategy):
         raise TypeError(f"{type(strategy).__name__} has no stages")
     return strategy

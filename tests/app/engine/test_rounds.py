@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg
+from flwr.serverapp.strategy import FedAvg, Strategy
 
 from app.engine.control import Desired, FileControl, write_control
 from app.engine.exchange import Exchange, StopRequested
@@ -15,6 +15,7 @@ from app.engine.memory_grid import MemoryClock, MemoryGrid
 from app.engine.randomness import StrategyRandomness
 from app.engine.rounds import NoJournal, RoundLoop, RoundSettings
 from app.engine.stages import Stage
+from app.strategies.verified import VerifiedStrategy
 from shared import events as ev
 from shared.errors import RunFailed
 from shared.events import Event
@@ -52,7 +53,7 @@ class Fixture:
         self,
         reply: Callable[[Message], tuple[Message, float] | None] = lambda message: (answer(message), 1.0),
         *,
-        strategy: FedAvg | None = None,
+        strategy: Strategy | None = None,
         control: object | None = None,
         min_clients: int = 1,
         timeout_s: float = 100.0,
@@ -112,6 +113,20 @@ def test_clients_evaluation_is_given_as_mean_and_spread() -> None:
     assert first.mean["loss"] == pytest.approx(27.5)
     assert first.deviation["loss"] == pytest.approx(11 * 1.25**0.5)
     assert (first.minimum["loss"], first.maximum["loss"], first.num_clients) == (11, 44, 4)
+
+
+def test_an_evaluation_that_the_cohort_refused_takes_no_measure_from_the_others() -> None:
+    def reply(message: Message) -> tuple[Message, float]:
+        good = answer(message)
+        if message.metadata.message_type == "evaluate" and message.metadata.dst_node_id == 22:
+            good.content["metrics"] = MetricRecord({"num-examples": 1, "something-else": 1.0})
+        return good, 1.0
+
+    fixture = Fixture(reply, strategy=VerifiedStrategy(FedAvg(), run_id="r", require_signatures=False))
+    fixture.run()
+    (first, _) = fixture.of(ev.ClientsEvaluated)
+    assert first.mean["loss"] == pytest.approx((11 + 33 + 44) / 3)
+    assert first.num_clients == 3
 
 
 def test_a_client_that_never_answers_is_late_and_the_round_ends_at_its_deadline() -> None:

@@ -23,7 +23,7 @@ from shared.events import UpdateCapped, UpdateRejected
 from shared.parameters import AnyArray
 from shared.reasons import Reason
 from shared.records import from_array_record, to_array_record
-from tests.actors import Federation, bits, honest_work
+from tests.actors import MODEL, Federation, bits, honest_work
 
 BAD = "client-1"
 Answer = Callable[[Message], RecordDict]
@@ -243,6 +243,18 @@ def test_any_strategy_of_flower_is_protected(inner: Strategy) -> None:
     assert model is not None
     assert all(np.isfinite(array).all() for array in model.values())
     assert federation.rejections() == [(BAD, "non-finite")]
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38, 1e25])
+def test_a_finite_change_that_overflows_a_momentum_is_refused_in_the_smallest_cohort(value: float) -> None:
+    momentum = FedAvgM(server_momentum=0.9, min_train_nodes=1, min_available_nodes=1)
+    federation = Federation(num_clients=2, inner=momentum, work={"client-1": lambda _, m: value_set(value)(m)})
+
+    model = federation.train()
+
+    assert federation.rejections() == [("client-1", "norm")]
+    assert model is not None
+    np.testing.assert_allclose(model["conv.bias"], MODEL["conv.bias"] + 1 / 8, rtol=1e-6)  # client-0's step alone
 
 
 def test_evaluation_is_protected_too() -> None:

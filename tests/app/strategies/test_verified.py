@@ -96,6 +96,21 @@ def test_an_accepted_update_is_told_with_its_norm_and_metrics() -> None:
     assert event.norm == pytest.approx((22 / 64) ** 0.5)  # 12 + 2 + 8 values moved by 1/8
 
 
+def test_asked_again_after_the_aggregation_a_verdict_is_that_of_the_cohort() -> None:
+    def other_metrics(client: str, message: Message) -> RecordDict:
+        return RecordDict({**honest_work(client, message), "metrics": MetricRecord({"num-examples": 20})})
+
+    federation = Federation(num_clients=3, work={"client-1": other_metrics})
+    replies = federation.replies()
+
+    assert all(federation.strategy.receive(1, "train", reply).is_accepted for reply in replies)
+    federation.strategy.aggregate_train(1, replies)
+    again = [federation.strategy.receive(1, "train", reply).reason for reply in replies]
+
+    assert again == [None, Reason.SCHEMA, None]
+    assert federation.rejections() == [("client-1", "schema")]
+
+
 def test_the_result_does_not_depend_on_the_order_of_arrival() -> None:
     federation = Federation(num_clients=5)
     replies = federation.replies()
