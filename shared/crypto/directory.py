@@ -100,7 +100,7 @@ class FolderDirectory:
         try:
             key = load_public_key(key_path)
             is_revoked, max_examples = _read_facts(facts_path)
-        except (KeyStoreError, ValueError, OSError) as error:
+        except (KeyStoreError, ValueError, OSError, RecursionError) as error:
             _log.warning("client %s is not enrolled: %s", client_id, error)
             return None
         if max_examples is None and self._max_examples is not None:
@@ -129,10 +129,12 @@ def _read_facts(path: Path) -> tuple[bool, int | None]:
     """
     try:
         with path.open("rb") as file:
-            text = file.read(_MAX_FACTS_BYTES).decode()
+            data = file.read(_MAX_FACTS_BYTES + 1)
     except FileNotFoundError:
         return False, None
-    facts: Mapping[str, object] = tomllib.loads(text)
+    if len(data) > _MAX_FACTS_BYTES:  # what is cut off may be what revokes the key
+        raise ValueError(f"{path} is larger than facts can be")
+    facts: Mapping[str, object] = tomllib.loads(data.decode())
     unknown = sorted(facts.keys() - {"revoked", "max-examples"})
     revoked, max_examples = facts.get("revoked", False), facts.get("max-examples")
     if unknown:

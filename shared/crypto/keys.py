@@ -24,7 +24,8 @@ DEFAULT_KEY_BITS = 3072
 MIN_KEY_BITS = 2048  # NIST SP 800-57: less is not to be used for new signatures
 PUBLIC_EXPONENT = 65537
 SERVER_ID = "server"  # the id of a federation's own key; no client may have it
-PUBLIC_SUFFIX, PRIVATE_SUFFIX = ".pub.pem", ".pem"
+_PUBLIC_MARK, PRIVATE_SUFFIX = ".pub", ".pem"
+PUBLIC_SUFFIX = _PUBLIC_MARK + PRIVATE_SUFFIX
 
 # An id is part of a file's name: no separators, no "..", no hidden files.
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
@@ -33,8 +34,11 @@ _OTHERS_READ_OR_WRITE, _OTHERS_WRITE = 0o077, 0o022
 
 
 def is_valid_id(client_id: str) -> bool:
-    """Tell whether an id can be part of a file's name: 1 to 64 of ``A-Za-z0-9._-``, no leading dot."""
-    return _ID.fullmatch(client_id) is not None
+    """Tell whether an id can be part of a file's name: 1 to 64 of ``A-Za-z0-9._-``, no leading dot.
+
+    ``a.pub`` is none: its private key would lie in the file of a's public one.
+    """
+    return _ID.fullmatch(client_id) is not None and not client_id.endswith(_PUBLIC_MARK)
 
 
 def key_id(key: RSAPublicKey) -> str:
@@ -147,11 +151,18 @@ class KeyStore:
         Processes that make the same key at once agree on one.
 
         Raises:
-            KeyStoreError: The key may not be used as it is, or the folder cannot be written.
+            KeyStoreError: The key may not be used as it is, the folder cannot be written, or the client is enrolled
+                here with a key that was made elsewhere: it is not replaced.
         """
-        path = self.private_path(client_id)
+        path, public_path = self.private_path(client_id), self.public_path(client_id)
         try:
+            is_exported = public_path.exists()  # asked first: of a key made here the private half is the older
             if not path.exists():
+                if is_exported:
+                    raise KeyStoreError(
+                        f"{public_path} was made elsewhere: its private half is not here; name another "
+                        "folder with --key-dir"
+                    )
                 _make_private_folder(self.folder)
                 self._create(path)
             key = self.load(client_id)

@@ -124,6 +124,13 @@ def test_facts_that_cannot_be_read_mean_not_enrolled(
     assert "client-0 is not enrolled" in caplog.text
 
 
+@pytest.mark.parametrize("facts", ["#" * 65_536 + "\nrevoked = true\n", "max-examples = " + "[" * 60_000])
+def test_facts_that_are_too_large_or_too_deep_mean_not_enrolled(tmp_path: Path, facts: str) -> None:
+    enroll(tmp_path, facts=facts)
+
+    assert FolderDirectory(tmp_path).find("client-0", IDS[0]) is None
+
+
 def test_facts_that_are_not_text_mean_not_enrolled(tmp_path: Path) -> None:
     enroll(tmp_path)
     (tmp_path / "client-0.toml").write_bytes(b"\xff\xfe")

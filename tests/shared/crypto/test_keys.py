@@ -104,6 +104,23 @@ def test_a_public_half_of_another_key_is_replaced(tmp_path: Path) -> None:
     assert exported.public_numbers() == key.public_key().public_numbers()
 
 
+@pytest.mark.parametrize("name", ["client-0", "server"])
+def test_a_public_key_from_elsewhere_is_never_replaced(tmp_path: Path, name: str) -> None:
+    enrolled = public_pem(rsa.generate_private_key(65537, 2048).public_key())
+    (tmp_path / f"{name}.pub.pem").write_bytes(enrolled)
+
+    with pytest.raises(KeyStoreError, match="was made elsewhere"):
+        store_in(tmp_path).load_or_create(name)
+
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(f"{name}.pub.pem", enrolled)]
+
+
+def test_no_private_key_lies_in_the_file_of_anothers_public_one(tmp_path: Path) -> None:
+    assert not is_valid_id("client-0.pub")
+    with pytest.raises(KeyStoreError, match="cannot name a key file"):
+        store_in(tmp_path).private_path("client-0.pub")
+
+
 def test_the_id_of_a_key_is_the_hash_of_its_spki(tmp_path: Path) -> None:
     public = store_in(tmp_path).load_or_create("client-0").public_key()
     # Independently: the DER inside the PEM is what `openssl pkey -pubin -outform DER | sha256sum` hashes.
