@@ -75,7 +75,7 @@ def receive_frame(sock: socket.socket) -> list[memoryview]:
 
 
 def _receive(sock: socket.socket, num_bytes: int) -> memoryview:
-    buffer = memoryview(np.empty(num_bytes, np.uint8))  # unlike a bytearray it is not filled with zeros first
+    buffer = np.empty(num_bytes, np.uint8).data  # unlike a bytearray it is not filled with zeros first
     received = 0
     while received < num_bytes:
         count = sock.recv_into(buffer[received:])
