@@ -14,7 +14,8 @@ from flwr.serverapp.strategy import Strategy
 from app.engine.checkpoint import Checkpoint, CheckpointStore
 from app.engine.randomness import StrategyRandomness
 from app.strategies.state import StrategyState, capture_state, restore_state
-from shared.errors import ConstellationError
+from shared.errors import CheckpointError, ConstellationError
+from shared.parameters import schema_of
 from shared.records import from_array_record, to_array_record
 
 
@@ -60,18 +61,29 @@ class RunJournal:
         )
         self._store.save(checkpoint, self._clients.take_changed_states() if self._clients else {})
 
-    def restore(self, randomness: StrategyRandomness) -> tuple[int, ArrayRecord]:
+    def restore(self, randomness: StrategyRandomness, like: ArrayRecord | None = None) -> tuple[int, ArrayRecord]:
         """Put everything back as it was when the last round closed.
+
+        Args:
+            randomness: Where the random states go.
+            like: What this run's model looks like; another one is refused.
 
         Returns:
             That round, and the global model after it.
 
         Raises:
-            CheckpointError: The checkpoint cannot be read, or does not fit the strategy.
+            CheckpointError: The checkpoint cannot be read, or does not fit the strategy or the model.
         """
         checkpoint = self._store.load()
+        if like is not None and schema_of(checkpoint.arrays) != schema_of(from_array_record(like)):
+            raise CheckpointError("the checkpoint holds another model than this run's; start the run anew")
         restore_state(self._strategy, StrategyState.from_bytes(checkpoint.strategy))
-        randomness.restore(checkpoint.facts["randomness"])  # type: ignore[arg-type]
+        try:
+            randomness.restore(checkpoint.facts["randomness"])  # type: ignore[arg-type]
+        except Exception as error:  # the file may come from anywhere: whatever is wrong with a state, it is refused
+            raise CheckpointError(
+                f"the random states in the checkpoint are damaged ({type(error).__name__}: {error}); start the run anew"
+            ) from error
         if self._clients:
             self._clients.restore_states(self._store.load_states(checkpoint.server_round))
         return checkpoint.server_round, to_array_record(checkpoint.arrays)

@@ -43,9 +43,13 @@ def open_run_dir(run_dir: Path) -> RunConfig:
     """Read the settings of a run that is to go on.
 
     Raises:
-        CheckpointError: There is no run in this folder.
+        CheckpointError: There is no run in this folder, or something that is no file of a run: a link in a folder
+            from somebody else would have the run write where it points.
     """
     if not (run_dir / CONFIG_FILE).is_file():
         raise CheckpointError(f"{run_dir} holds no run to resume (no {CONFIG_FILE}); name a run's own folder")
+    for entry in run_dir.iterdir():
+        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
+            raise CheckpointError(f"{entry} is a link or no regular file; put the file itself in its place")
     path = run_dir / CONFIG_FILE
     return from_mapping(load_toml(path), where=str(path))

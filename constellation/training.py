@@ -193,7 +193,7 @@ class _Run:
         randomness = StrategyRandomness(self.config.seed)
         first_round, arrays = 1, self.initial
         if self.is_resumed:
-            closed, arrays = journal.restore(randomness)
+            closed, arrays = journal.restore(randomness, arrays)
             first_round = closed + 1
         loop = self._loop(strategy, journal, randomness, log)
         self._announce(log, arrays, first_round)

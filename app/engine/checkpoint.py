@@ -11,8 +11,10 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 import safetensors
 import safetensors.numpy
@@ -23,6 +25,7 @@ from shared.parameters import AnyArray
 CHECKPOINT_FILE = "checkpoint.sqlite"
 _FORMAT = 1
 _KEPT_ROUNDS = 2  # the last closed one, and the one before it in case a person wants to look
+# A file with other tables is refused, so another wording of these is another format.
 _TABLES = """
 CREATE TABLE IF NOT EXISTS attempt (server_round INTEGER NOT NULL, attempt INTEGER NOT NULL,
     PRIMARY KEY (server_round, attempt)) WITHOUT ROWID;
@@ -31,6 +34,8 @@ CREATE TABLE IF NOT EXISTS closed_round (server_round INTEGER PRIMARY KEY, model
 CREATE TABLE IF NOT EXISTS client_state (client INTEGER NOT NULL, server_round INTEGER NOT NULL, state BLOB NOT NULL,
     PRIMARY KEY (client, server_round)) WITHOUT ROWID;
 """
+_SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master"
+_MAX_COUNT = 2**53  # of rounds, attempts, clients: beyond it somebody made the number up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +69,7 @@ class CheckpointStore:
                     f"checkpoint {self._path} has format {version}, this version reads {_FORMAT}; "
                     "resume with the version that wrote it"
                 )
+            self._require_own_tables()
             self._db.executescript(_TABLES)
             self._db.execute(f"PRAGMA user_version={_FORMAT}")
         except sqlite3.OperationalError as error:
@@ -83,6 +89,8 @@ class CheckpointStore:
             (last,) = self._db.execute(
                 "SELECT coalesce(max(attempt), 0) FROM attempt WHERE server_round = ?", (server_round,)
             ).fetchone()
+            if not _is_count(last):
+                raise self._corrupt(f"the last attempt of round {server_round} is no number")
             self._db.execute("INSERT INTO attempt VALUES (?, ?)", (server_round, last + 1))
         return int(last) + 1
 
@@ -119,16 +127,10 @@ class CheckpointStore:
             raise self._corrupt(str(error)) from error
         if row is None:
             raise CheckpointError(f"checkpoint {self._path} holds no closed round; start the run anew")
-        server_round, model, strategy, facts, digest = row
-        if _digest(server_round, model, strategy, facts) != digest:
-            raise self._corrupt(f"round {server_round} does not match its digest")
         try:
-            arrays = safetensors.numpy.load(model)
-        except safetensors.SafetensorError as error:
-            raise self._corrupt(str(error)) from error
-        read = json.loads(facts)
-        ordered = {name: arrays[name] for name in read["order"]}
-        return Checkpoint(server_round=server_round, arrays=ordered, strategy=strategy, facts=read["facts"])
+            return _read(*row)
+        except Exception as error:  # the file may come from anywhere: whatever a parser trips over, it is refused
+            raise self._corrupt(str(error) or type(error).__name__) from error
 
     def load_states(self, server_round: int) -> dict[int, bytes]:
         """Read each client's state as it was when ``server_round`` closed, by node index.
@@ -141,9 +143,19 @@ class CheckpointStore:
             "GROUP BY client ORDER BY client"
         )
         try:
-            return {client: state for client, state, _ in self._db.execute(query, (server_round,))}
+            states = {client: state for client, state, _ in self._db.execute(query, (server_round,))}
         except sqlite3.DatabaseError as error:
             raise self._corrupt(str(error)) from error
+        if not all(_is_count(client) and type(state) is bytes for client, state in states.items()):
+            raise self._corrupt("a client's state is not one")
+        return states
+
+    def _require_own_tables(self) -> None:
+        """Refuse views, triggers and tables that are not ours: SQL in a file from elsewhere would be run."""
+        with closing(sqlite3.connect(":memory:")) as ours:
+            ours.executescript(_TABLES)
+            if not set(self._db.execute(_SCHEMA)) <= set(ours.execute(_SCHEMA)):
+                raise self._corrupt("it holds other tables than a run's")
 
     def _forget_before(self, oldest: int) -> None:
         """Drop rounds before ``oldest``, and client states that no kept round would read."""
@@ -177,6 +189,26 @@ class _Writing:
             raise RunFailed(
                 f"checkpoint {self._path} cannot be written: {error}; free the disk, then --resume"
             ) from error
+
+
+def _read(server_round: object, model: bytes, strategy: bytes, facts: str, digest: bytes) -> Checkpoint:
+    """Read a row of ``closed_round``.
+
+    Raises:
+        Exception: It is not as it was written.
+    """
+    if not _is_count(server_round) or (type(model), type(strategy), type(facts)) != (bytes, bytes, str):
+        raise ValueError("a value is of another type")
+    if _digest(server_round, model, strategy, facts) != digest:
+        raise ValueError(f"round {server_round} does not match its digest")
+    arrays = safetensors.numpy.load(model)
+    read = json.loads(facts)
+    ordered = {name: arrays[name] for name in read["order"]}
+    return Checkpoint(server_round=server_round, arrays=ordered, strategy=strategy, facts=dict(read["facts"]))
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < _MAX_COUNT
 
 
 def _digest(server_round: int, model: bytes, strategy: bytes, facts: str) -> bytes:

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+_MT19937_WORDS = 624
+
 
 class StrategyRandomness:
     """Python's and numpy's global generators as the run's strategy sees them."""
@@ -50,13 +52,22 @@ class StrategyRandomness:
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Take the states that ``to_json`` gave."""
+        """Take the states that ``to_json`` gave.
+
+        Raises:
+            Exception: They are not such states; those of before stand.
+        """
         version, internal, gauss = saved["python"]
-        self._python = (version, tuple(internal), gauss)
-        numpy = saved["numpy"]
-        self._numpy = {
+        python = random.Random()  # noqa: S311 - reproducible choices, no secrets
+        python.setstate((version, tuple(internal), gauss))
+        told = saved["numpy"]
+        if not 0 <= told["pos"] <= _MT19937_WORDS:  # numpy does not look, and would read beyond its memory
+            raise ValueError(f"position {told['pos']} is not one of a generator")
+        state: dict[str, Any] = {
             "bit_generator": "MT19937",
-            "state": {"key": np.array(numpy["key"], dtype=np.uint32), "pos": numpy["pos"]},
-            "has_gauss": numpy["has-gauss"],
-            "gauss": numpy["gauss"],
+            "state": {"key": np.array(told["key"], dtype=np.uint32), "pos": told["pos"]},
+            "has_gauss": told["has-gauss"],
+            "gauss": told["gauss"],
         }
+        np.random.RandomState().set_state(state)
+        self._python, self._numpy = python.getstate(), state

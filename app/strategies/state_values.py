@@ -166,7 +166,13 @@ def _decode_other(tag: str, rest: list[JsonValue], arrays: Mapping[str, AnyArray
 
 
 def _generator(state: Any) -> np.random.Generator:
-    """Make a numpy generator in this state."""
+    """Make a numpy generator in this state.
+
+    Raises:
+        ValueError: A position lies outside the generator: numpy does not look, and would read beyond its memory.
+    """
+    if not 0 <= state.get("buffer_pos", 0) <= 4 or not 0 <= state["state"].get("pos", 0) <= 624:
+        raise ValueError("a generator's position is out of range")
     bit_generator = _BIT_GENERATORS[state["bit_generator"]]()
     bit_generator.state = state
     return np.random.Generator(bit_generator)

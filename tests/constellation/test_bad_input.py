@@ -142,6 +142,31 @@ def test_resume_takes_no_settings_that_change_the_run(command: Command, small: S
     assert "config cannot be given with --resume" in sentence
 
 
+@pytest.mark.parametrize("name", ["events.jsonl", "checkpoint.sqlite", "checkpoint.sqlite-wal", "config.toml"])
+def test_a_folder_with_links_is_not_resumed_and_nothing_is_written_where_they_point(
+    command: Command, small: Small, tmp_path: Path, name: str
+) -> None:
+    folder = run(small(num_rounds=1)).output
+    target = tmp_path / "elsewhere"
+    target.write_bytes((folder / name).read_bytes() if (folder / name).exists() else b"")
+    before = target.read_bytes()
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(target)
+    code, sentence = command.call("demo", "--resume", str(folder), "--num-rounds", "2")
+    assert code == 1
+    assert f"{folder / name} is a link" in sentence
+    assert target.read_bytes() == before
+
+
+def test_a_checkpoint_of_another_model_is_not_resumed(command: Command, small: Small) -> None:
+    folder = run(small(num_rounds=1)).output
+    settings = (folder / "config.toml").read_text()
+    (folder / "config.toml").write_text(settings.replace('model = "linear"', 'model = "mlp"'))
+    code, sentence = command.call("demo", "--resume", str(folder), "--num-rounds", "2")
+    assert code == 1
+    assert "holds another model" in sentence
+
+
 @pytest.mark.parametrize("damage", ["garbage", "cut", "flipped"])
 def test_a_corrupt_checkpoint_is_not_resumed(command: Command, small: Small, damage: str) -> None:
     folder = run(small(num_rounds=1)).output

@@ -4,12 +4,13 @@ import os
 import random
 import signal
 import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from app.engine.checkpoint import CHECKPOINT_FILE, Checkpoint, CheckpointStore
+from app.engine.checkpoint import CHECKPOINT_FILE, Checkpoint, CheckpointStore, _digest
 from shared.errors import CheckpointError, RunFailed
 
 
@@ -73,6 +74,82 @@ def test_a_changed_checkpoint_is_refused(tmp_path: Path, column: str) -> None:
     db.close()
     with pytest.raises(CheckpointError, match="is corrupt"):
         CheckpointStore(tmp_path).load()
+
+
+def rewritten(folder: Path, **values: object) -> None:
+    """Put values into the last closed round, with the digest that fits them: it is no secret."""
+    store = CheckpointStore(folder)
+    store.save(checkpoint(1), {})
+    store.close()
+    with closing(sqlite3.connect(folder / CHECKPOINT_FILE)) as db:
+        columns = ("server_round", "model", "strategy", "facts")
+        row = dict(zip(columns, db.execute(f"SELECT {', '.join(columns)} FROM closed_round").fetchone(), strict=True))
+        row |= values
+        digest = b""
+        with suppress(TypeError, AttributeError):
+            digest = _digest(**row)
+        db.execute(
+            "UPDATE closed_round SET server_round=?, model=?, strategy=?, facts=?, digest=?", [*row.values(), digest]
+        )
+        db.commit()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"facts": "{"},
+        {"facts": "[" * 100_000},
+        {"facts": "[1]"},
+        {"facts": '{"facts": {}}'},
+        {"facts": '{"facts": {}, "order": ["other"]}'},
+        {"facts": '{"facts": {}, "order": [["w"]]}'},
+        {"facts": '{"facts": 3, "order": []}'},
+        {"facts": b"{}"},
+        {"model": b""},
+        {"model": "text"},
+        {"model": 5},
+        {"strategy": "text"},
+        {"server_round": -5},
+        {"server_round": 2**62},
+    ],
+    ids=str,
+)
+def test_hostile_values_with_a_digest_that_fits_are_refused(tmp_path: Path, values: dict[str, object]) -> None:
+    rewritten(tmp_path, **values)
+    with pytest.raises(CheckpointError, match="is corrupt"):
+        CheckpointStore(tmp_path).load()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TRIGGER t AFTER INSERT ON attempt BEGIN DELETE FROM closed_round; END",
+        "CREATE VIEW v AS SELECT 1",
+        "CREATE TABLE other (a)",
+        "DROP TABLE closed_round; CREATE VIEW closed_round AS WITH RECURSIVE c(x) AS "
+        "(SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x AS server_round FROM c",
+    ],
+)
+def test_a_file_that_brings_its_own_sql_is_refused(tmp_path: Path, sql: str) -> None:
+    rewritten(tmp_path)
+    with closing(sqlite3.connect(tmp_path / CHECKPOINT_FILE)) as db:
+        db.executescript(sql)
+    with pytest.raises(CheckpointError, match="other tables"):
+        CheckpointStore(tmp_path)
+
+
+def test_client_states_and_attempts_of_other_types_are_refused(tmp_path: Path) -> None:
+    rewritten(tmp_path)
+    with closing(sqlite3.connect(tmp_path / CHECKPOINT_FILE)) as db:
+        db.execute("INSERT INTO client_state VALUES ('x', 1, 'text')")
+        db.execute("INSERT INTO attempt VALUES (2, 'many'), (3, 9223372036854775807)")
+        db.commit()
+    store = CheckpointStore(tmp_path)
+    with pytest.raises(CheckpointError, match="client's state"):
+        store.load_states(1)
+    for server_round in (2, 3):
+        with pytest.raises(CheckpointError, match="no number"):
+            store.begin_attempt(server_round)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database at all" * 100, b"SQLite format 3\0" + bytes(4000)])

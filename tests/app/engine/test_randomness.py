@@ -4,6 +4,7 @@ import json
 import random
 
 import numpy as np
+import pytest
 
 from app.engine.randomness import StrategyRandomness
 
@@ -40,3 +41,14 @@ def test_saved_states_go_on_where_they_were() -> None:
     other = StrategyRandomness(0)
     other.restore(saved)
     assert draw(other) == expected
+
+
+@pytest.mark.parametrize("position", [-1, 625, 10**9])
+def test_a_position_outside_the_generator_is_refused(position: int) -> None:
+    randomness = StrategyRandomness(7)
+    saved = json.loads(json.dumps(randomness.to_json()))
+    saved["numpy"]["pos"] = position  # numpy takes it, and reads beyond its memory
+    expected = draw(StrategyRandomness(7))
+    with pytest.raises(ValueError, match="position"):
+        randomness.restore(saved)
+    assert draw(randomness) == expected

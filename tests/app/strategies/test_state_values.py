@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter, OrderedDict, deque
 
 import numpy as np
@@ -88,6 +89,17 @@ def test_numpys_generators_go_on_where_they_were(kind):
     generator = np.random.Generator(kind(5))
     generator.normal(size=3)
     assert there_and_back(generator).integers(0, 2**62, 9).tolist() == generator.integers(0, 2**62, 9).tolist()
+
+
+@pytest.mark.parametrize(("kind", "place"), [(np.random.MT19937, "pos"), (np.random.Philox, "buffer_pos")])
+@pytest.mark.parametrize("position", [-1, 10**6])
+def test_a_position_outside_a_generator_is_refused(kind, place, position):
+    encoder = Encoder()
+    text = json.dumps(encoder.encode(np.random.Generator(kind(5))))
+    damaged = re.sub(rf'\["?{place}"?, \d+\]', f'["{place}", {position}]', text)
+    assert damaged != text
+    with pytest.raises(ValueError, match="position"):
+        decode(json.loads(damaged), encoder.arrays)
 
 
 def test_pythons_generators_go_on_where_they_were():
