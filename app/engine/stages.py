@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard
 
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
@@ -25,7 +25,6 @@ class Stage:
         return f"train.{self.name}"
 
 
-@runtime_checkable
 class MultiStage(Protocol):
     """What a strategy offers beside Flower's own methods: its stages run in order, then train, then evaluate."""
 
@@ -39,3 +38,11 @@ class MultiStage(Protocol):
 
     def finish_stage(self, stage: Stage, server_round: int, replies: Sequence[Message]) -> None:
         """Take the accepted replies of one stage, for the next one to use."""
+
+
+def has_stages(strategy: object) -> TypeGuard[MultiStage]:
+    """Tell whether a strategy, or one that it wraps and whose attributes it passes on, has stages.
+
+    Not ``isinstance``: from Python 3.12 on that looks at the class alone.
+    """
+    return all(hasattr(strategy, name) for name in ("stages", "configure_stage", "finish_stage"))
