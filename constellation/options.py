@@ -116,7 +116,10 @@ def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapper(**arguments: Any) -> None:
-        settings = {key_of(name): arguments.pop(name) for name in names if arguments.get(name) not in (None, [])}
+        given = {name: arguments[name] for name in names if arguments.get(name) not in (None, [])}
+        settings = {
+            key_of(name): ",".join(value) if isinstance(value, list) else value for name, value in given.items()
+        }
         command(settings=settings, **{name: value for name, value in arguments.items() if name not in names})
 
     parameters = [parameter for parameter in own if parameter.name != "settings"] + options

@@ -8,8 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import typer
 
-from constellation.options import resolve, resolve_resumed
+from constellation.options import resolve, resolve_resumed, with_run_options
 from shared.config import RunConfig, key_of
 from shared.errors import ConfigError
 
@@ -84,3 +85,17 @@ def test_the_help_fits_the_screen_and_names_every_option(columns: int) -> None:
         assert re.search(rf"--{key_of(field.name)}\b", done.stdout), field.name
     assert "--config" in done.stdout
     assert "default: mnist-sample" in " ".join(done.stdout.replace("│", " ").split())
+
+
+def test_a_list_may_be_given_by_repeating_the_option_or_with_commas(tmp_path: Path) -> None:
+    found: list[object] = []
+    app = typer.Typer()
+
+    @app.command()
+    @with_run_options
+    def command(settings: dict[str, object]) -> None:
+        found.append(resolve(settings, None, {}).attack)
+
+    for arguments in (["--attack", "forge:1", "--attack", "nan:1"], ["--attack", "forge:1,nan:1"]):
+        app(arguments, standalone_mode=False)
+    assert found == [("forge:1", "nan:1")] * 2
