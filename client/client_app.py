@@ -14,7 +14,12 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable, Mod
 
 from client.runtime import OVERRIDES, ClientRuntime
-from client.signing_mod import identity_from_node_config, make_signing_mod, server_key_from_node_config
+from client.signing_mod import (
+    MAX_REQUEST_AGE_S,
+    identity_from_node_config,
+    make_signing_mod,
+    server_key_from_node_config,
+)
 from shared.config import Scalar, from_mapping
 from shared.datasets.federated import federate
 from shared.errors import ConfigError
@@ -153,7 +158,7 @@ def _signing_mod() -> Mod:
 
     A node that was given a key signs and verifies always: no server can talk it out of that by its settings.
     """
-    sign = make_signing_mod(identity_from_node_config, server_key_from_node_config)
+    sign = make_signing_mod(identity_from_node_config, server_key_from_node_config, max_age_s=MAX_REQUEST_AGE_S)
 
     def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         is_off = context.run_config.get("signatures", True) is False and not context.node_config.get("key-path")

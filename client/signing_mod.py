@@ -6,6 +6,7 @@ It stands outermost: replies pass mods from the inside out, so compression and c
 from __future__ import annotations
 
 import copy
+import math
 import os
 import time
 from collections import OrderedDict
@@ -43,6 +44,9 @@ from shared.parameters import Arrays, model_digest
 from shared.records import config_record, flatten_records, record_dict
 
 KEY_PASSWORD_VARIABLE = "CONSTELLATION_KEY_PASSWORD"  # noqa: S105 - the name of a variable, not a password
+# What a deployed client still works on. Flower drops a message after 12 hours; a request that is older was kept by
+# somebody and sent again. Within this time a request can be repeated, but its answer is used once at most.
+MAX_REQUEST_AGE_S = 24 * 3600.0
 _MAX_KEPT_KEYS = 1024  # of the clients a simulation's worker plays: 2 kB each
 
 
@@ -65,6 +69,7 @@ def make_signing_mod(
     *,
     now: Callable[[], float] = time.time,
     digest_of: Callable[[Arrays], bytes] | None = None,
+    max_age_s: float = math.inf,
 ) -> Mod:
     """Make the mod.
 
@@ -73,11 +78,13 @@ def make_signing_mod(
         server_key_of: The key that this client accepts requests from.
         now: The client's clock.
         digest_of: The digest of a request's arrays; by default one that hashes the same arrays once.
+        max_age_s: Seconds after which a request is not worked on any more, by both sides' clocks.
     """
     base_digest_of = digest_of or DigestCache().digest
 
     def sign(message: Message, context: Context, app: ClientAppCallable) -> Message:
         request = _verified(message, server_key_of(context), base_digest_of)
+        _require_recent(request, now(), max_age_s)
         identity = identity_of(context)
         reply = app(_without_request(message), context)
         if reply.has_error():
@@ -108,6 +115,14 @@ def _verified(message: Message, server_key: RSAPublicKey, base_digest_of: Callab
     if request.message_type != metadata.message_type:
         raise RequestRefused(f"the server asked for {request.message_type!r}, not for {metadata.message_type!r}")
     return request
+
+
+def _require_recent(request: RequestHeader, now: float, max_age_s: float) -> None:
+    if now - request.issued_at > max_age_s:
+        hours = (now - request.issued_at) / 3600
+        raise RequestRefused(
+            f"the server signed this request {hours:.0f} hours ago; somebody sends it again, or a clock is wrong"
+        )
 
 
 def _without_request(message: Message) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricR
 from flwr.clientapp import ClientApp
 
 from client.signing_mod import (
+    MAX_REQUEST_AGE_S,
     client_id_of,
     identities_from,
     identity_from_node_config,
@@ -97,6 +99,26 @@ def test_a_request_to_evaluate_is_not_taken_for_one_to_train() -> None:
 
     with pytest.raises(RequestRefused, match="'evaluate', not for 'train'"):
         trained_by(posing)
+
+
+@pytest.mark.parametrize(("age_s", "works"), [(0, True), (-9e9, True), (86_399, True), (86_401, False), (9e9, False)])
+def test_a_deployed_client_does_not_work_on_what_was_signed_long_ago(age_s: float, works: bool) -> None:
+    federation = Federation(num_clients=1, options={"now": lambda: 1_700_000_000.0})
+    mod = make_signing_mod(
+        lambda _: identity("client-0"),
+        lambda _: private_key("server").public_key(),
+        now=lambda: 1_700_000_000.0 + age_s,
+        max_age_s=MAX_REQUEST_AGE_S,
+    )
+    reached: list[Message] = []
+
+    def app(message: Message, _: Context) -> Message:
+        reached.append(message)
+        return Message(honest_work("client-0", message), reply_to=message)
+
+    with nullcontext() if works else pytest.raises(RequestRefused, match="hours ago"):
+        mod(federation.ask()[0], context_of(), app)
+    assert bool(reached) is works
 
 
 def test_arrays_that_cannot_be_read_are_refused() -> None:
