@@ -160,6 +160,6 @@ def _count_once(client: str, asked: OpenPhase) -> None:
 
 
 def _error_text(reply: Message) -> str:
-    reason = reply.error.reason if reply.has_error() else None
-    text = " ".join("".join(c if c.isprintable() else " " for c in reason or "no reason given").split())
-    return text[:_MAX_ERROR_TEXT]
+    reason = reply.error.reason if reply.has_error() else None  # on this machine it is whatever the client's code gave
+    text = str(reason or "no reason given")[: 10 * _MAX_ERROR_TEXT]
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_MAX_ERROR_TEXT]

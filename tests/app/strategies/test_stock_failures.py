@@ -222,6 +222,20 @@ def test_an_error_is_no_update_and_its_text_is_cut() -> None:
     assert len(event.detail) == 300
 
 
+@pytest.mark.parametrize("reason", [123, b"\xff", ["a", 1], None, "x" * 10**6])
+def test_an_error_whose_reason_is_no_text_ends_nothing(reason: object) -> None:
+    federation = Federation(num_clients=4)
+    requests = federation.ask()
+    replies = [federation.answer(request) for request in requests]
+    replies[1] = Message(Error(2, reason), reply_to=requests[1])  # type: ignore[arg-type] # as hostile code would
+
+    arrays, _ = federation.strategy.aggregate_train(1, replies)
+
+    assert arrays is not None
+    assert bits(from_array_record(arrays)) == bits(model_without(BAD))
+    assert [event.reason for event in federation.events if isinstance(event, UpdateRejected)] == ["client-error"]
+
+
 @pytest.mark.parametrize(
     "inner",
     [

@@ -360,6 +360,31 @@ class TwoRecords:
         }
 
 
+class AnyUpdate:
+    """The schema of a strategy whose clients choose which arrays they send."""
+
+    def expected(self, phase: str, model: Mapping[str, ArraySpec]) -> Mapping[str, ExpectedArrays]:
+        return {"arrays": ExpectedArrays(specs=None, is_update=True)}
+
+
+def test_arrays_beside_the_models_are_checked_too() -> None:
+    def with_more(client: str, message: Message) -> RecordDict:
+        content = honest_work(client, message)
+        more = {
+            **from_array_record(content["arrays"]),
+            "more": np.array([1.0, np.nan if client == "client-1" else 2.0]),
+        }
+        return RecordDict({**content, "arrays": to_array_record(more)})
+
+    clients = [f"client-{index}" for index in range(3)]
+    federation = Federation(
+        num_clients=3, work=dict.fromkeys(clients, with_more), options={"reply_schema": AnyUpdate()}
+    )
+    federation.train()
+
+    assert federation.rejections() == [("client-1", "non-finite")]
+
+
 def test_a_strategy_can_ask_for_more_than_the_model() -> None:
     def with_variates(client: str, message: Message) -> RecordDict:
         content = honest_work(client, message)
