@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ class Exchange:
         clients = [self._client_of(node) for node in nodes]
         self._emit(PhaseStarted(server_round=phase.server_round, phase=phase.name, clients=clients))
         expected = self._push(phase, messages)
-        enough = max(1, -int(-phase.quorum * len(nodes) // 1))
+        enough = max(1, math.ceil(round(phase.quorum * len(nodes), 9)))  # 0.55 of 100 are 55, not 56
         collection = Collection(expected=expected, deadline=start + phase.timeout_s, enough=enough)
         try:
             replies, accepted = self._collect(phase, collection, start, is_accepted)

@@ -10,7 +10,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from app.engine.control import Desired, FileControl, write_control
-from app.engine.exchange import Exchange, StopRequested
+from app.engine.exchange import Exchange, Phase, StopRequested
 from app.engine.memory_grid import MemoryClock, MemoryGrid
 from app.engine.randomness import StrategyRandomness
 from app.engine.rounds import NoJournal, RoundLoop, RoundSettings
@@ -147,6 +147,18 @@ def test_a_quorum_ends_a_phase_before_the_slow_are_in() -> None:
     (first, _) = fixture.of(ev.PhaseEnded)
     assert (first.accepted, first.late) == (2, 2)
     assert first.collect_seconds < 3
+
+
+def test_a_quorum_is_counted_as_people_count() -> None:
+    clock = MemoryClock()
+    nodes = list(range(1, 101))
+    grid = MemoryGrid(nodes, lambda message: (answer(message), float(message.metadata.dst_node_id)), clock)
+    exchange = Exchange(
+        grid=grid, control=Script(), emit=lambda _: None, client_of=str, clock=clock, sleep=clock.sleep
+    )  # fmt: skip
+    messages = [Message(RecordDict(), node, "evaluate") for node in nodes]
+    phase = Phase(server_round=1, name="evaluate", timeout_s=1_000.0, quorum=0.55)  # 0.55 * 100 > 55 in binary
+    assert exchange.run(phase, messages, lambda _: True).num_accepted == 55
 
 
 def test_an_error_reply_is_left_out_and_the_round_goes_on() -> None:
