@@ -27,9 +27,10 @@ from constellation.names import client_id_of
 from shared.config import RunConfig, Scalar, from_mapping
 from shared.datasets.federated import FederatedData, federate
 from shared.evaluation import EVALUATION_BATCH_SIZE, Metrics, batches_of, evaluate, merge_metrics
-from shared.models.catalog import build_model
+from shared.models.catalog import build_model, check_answer
 from shared.models.device import choose_device, tune_allocator
 from shared.models.resident import ResidentModel
+from shared.plugins import is_plugin
 from shared.records import from_array_record, to_array_record
 
 _EVALUATE_CALL = "evaluate"
@@ -91,9 +92,12 @@ def can_fork(config: RunConfig) -> bool:
 
 
 def initial_arrays(config: RunConfig, data: FederatedData) -> ArrayRecord:
-    """Build the initial global model; the same seed gives the same one."""
+    """Build the initial global model, one that can take the data; the same seed gives the same one."""
     module = build_model(config.model, data.input_shape, data.num_classes, config.seed)
-    return to_array_record(ResidentModel(module, torch.device("cpu")).snapshot())
+    arrays = to_array_record(ResidentModel(module, torch.device("cpu")).snapshot())
+    if is_plugin(config.model) and data.central_test is not None:
+        check_answer(module, config.model, data.central_test[0][:2], data.num_classes)
+    return arrays
 
 
 def central_evaluation(grid: LocalGrid, data: FederatedData, config: RunConfig) -> Evaluate | None:

@@ -54,6 +54,36 @@ def build_model(name: str, input_shape: tuple[int, ...], num_classes: int, seed:
     return model
 
 
+def check_answer(module: nn.Module, name: str, inputs: torch.Tensor, num_classes: int) -> None:
+    """Call a model once, so that one that cannot take the data is refused before anything is written.
+
+    Args:
+        module: The model; its buffers may change.
+        name: What the settings call it.
+        inputs: A small batch, on the CPU.
+        num_classes: How many logits it should give an example.
+
+    Raises:
+        PluginError: The model fails, or answers something else than logits.
+    """
+    shape, wanted = tuple(inputs.shape), (len(inputs), num_classes)
+    state = torch.get_rng_state()
+    module.eval()
+    try:
+        with torch.no_grad():
+            answer: object = module(inputs)
+    except Exception as error:  # a person's own code may fail in any way; it is their code we report on
+        raise PluginError(
+            f"model {name!r} cannot take a batch of shape {shape} ({type(error).__name__}: {error}); "
+            "build(input_shape, num_classes) gets the shape of one example"
+        ) from error
+    finally:
+        torch.set_rng_state(state)
+    got = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
+    if got != wanted:
+        raise PluginError(f"model {name!r}: a batch of shape {shape} must give logits of shape {wanted}, got {got}")
+
+
 def find_builder(name: str) -> Builder:
     """Find a model's ``build`` function without building the model.
 

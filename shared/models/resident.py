@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from shared.errors import ConfigError
 from shared.parameters import AnyArray, Arrays
@@ -25,6 +26,11 @@ class ResidentModel:
         self.device = device
         self._state: dict[str, Tensor] = {}
         for name, value in module.state_dict().items():
+            if is_lazy(value):
+                raise ConfigError(
+                    f"the model's {name!r} has no shape yet: its module is lazy; call the model on a batch of zeros "
+                    "before build() returns it"
+                )
             if not isinstance(value, Tensor) or value.dtype is torch.bfloat16:
                 kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
                 raise ConfigError(f"the model's state {name!r} is {kind}, which cannot be sent as an array")

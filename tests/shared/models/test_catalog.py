@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from shared.errors import ConfigError, PluginError
-from shared.models.catalog import MODELS, build_model
+from shared.models.catalog import MODELS, build_model, check_answer
 
 
 # Counted by hand: 416 + 12,832 + 32,832 + 650; 1,216 + 12,832 + 51,264 + 650; 784 x 10 + 10; 3,072 x 10 + 10;
@@ -97,4 +97,33 @@ def test_model_of_ones_own_that_cannot_be_used_is_refused(own_models, build, mes
     before = torch.get_rng_state()
     with pytest.raises(PluginError, match=message):
         build_model("own_models:build", (4,), 2, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Drawing(nn.Module):
+    def forward(self, x):
+        return torch.rand(len(x), 5)
+
+
+class Pair(nn.Module):
+    def forward(self, x):
+        return x, x
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (nn.Linear(3, 4), r"cannot take a batch of shape \(2, 1, 2, 2\) \(RuntimeError: "),
+        (nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), r"must give logits of shape \(2, 5\), got \(2, 3\)"),
+        (Pair(), r"must give logits of shape \(2, 5\), got tuple"),
+    ],
+)
+def test_a_model_that_does_not_answer_with_logits_is_refused(module, message):
+    with pytest.raises(PluginError, match=message):
+        check_answer(module, "mine:build", torch.zeros(2, 1, 2, 2), 5)
+
+
+def test_a_model_that_answers_with_logits_passes_and_leaves_the_random_state_alone():
+    before = torch.get_rng_state()
+    check_answer(Drawing(), "mine:build", torch.zeros(2, 1, 2, 2), 5)
     assert torch.equal(torch.get_rng_state(), before)

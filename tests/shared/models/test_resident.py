@@ -92,3 +92,8 @@ def test_state_that_is_no_array_is_refused():
         ResidentModel(Odd(2, 1), CPU)
     with pytest.raises(ConfigError, match="bfloat16"):
         ResidentModel(nn.Linear(2, 1).to(torch.bfloat16), CPU)
+
+
+def test_a_lazy_model_is_refused_with_what_to_do():
+    with pytest.raises(ConfigError, match=r"'0\.weight' has no shape yet.*call the model on a batch of zeros"):
+        ResidentModel(nn.Sequential(nn.LazyLinear(2)), CPU)
