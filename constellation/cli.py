@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from constellation import commands
+from constellation.argument_help import command_of
 from constellation.exit_codes import INTERRUPTED
 from monitor.words import clean
 from shared.errors import ConstellationError
@@ -50,7 +51,7 @@ def demo() -> None:
 def call(app: typer.Typer, arguments: Sequence[str] | None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 bad usage, 130 interrupted."""
     try:
-        code = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+        code = command_of(app)(args=None if arguments is None else list(arguments), standalone_mode=False)
         return code if isinstance(code, int) else 0
     except ConstellationError as error:
         _say(str(error))

@@ -71,7 +71,7 @@ _HELP: Mapping[str, tuple[str, str]] = types.MappingProxyType(
         "proximal_mu": (_TRAINING, "FedProx's mu"),
         "device": (_TRAINING, "auto, cpu, cuda or mps"),
         "seed": (_ENGINE, "fixes partition, initial weights, batches and cohorts"),
-        "engine": (_ENGINE, "local, flower or ray"),
+        "engine": (_ENGINE, "local; flower and ray are not part of this version"),
         "workers": (_ENGINE, "worker processes; 0 is one a core"),
         "round_timeout_s": (_ENGINE, "seconds after which a phase ends without those who are missing"),
         "quorum": (_ENGINE, "share of good answers that ends a phase"),
@@ -86,8 +86,8 @@ _HELP: Mapping[str, tuple[str, str]] = types.MappingProxyType(
             "num-examples or silent",
         ),
         "output": (_OUTPUT, "folder that gets one folder a run"),
-        "web_port": (_OUTPUT, "port of the dashboard"),
-        "no_dashboard": (_OUTPUT, "do not start the dashboard"),
+        "web_port": (_OUTPUT, "port of the dashboard, which is not part of this version"),
+        "no_dashboard": (_OUTPUT, "do not start the dashboard; this version has none"),
     }
 )
 

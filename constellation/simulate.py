@@ -15,7 +15,7 @@ import typer
 if TYPE_CHECKING:
     from constellation.flower_simulation import SimulationResult
 
-_OVERRIDES_HELP = "override [tool.flwr.app.config]: 'key=value key=value', or one TOML file; as in flwr run"
+_OVERRIDES_HELP = r"override \[tool.flwr.app.config]: 'key=value key=value', or one TOML file; as in flwr run"
 
 
 def simulate(

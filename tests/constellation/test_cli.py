@@ -73,6 +73,31 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert command in text
 
 
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        (("evaluate",), "a run's id, the beginning of one, its folder, or 'last'"),
+        (("keys", "make"), "file with the key's password"),
+        (("simulate",), "folder of the Flower App: the one with its pyproject.toml"),
+        (("simulate",), "override [tool.flwr.app.config]:"),
+    ],
+)
+def test_the_help_keeps_what_was_written(
+    command: tuple[str, ...], text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    assert call(*command, "--help") == 0
+    assert text in capsys.readouterr().out
+
+
+@pytest.mark.e2e
+def test_the_package_is_the_command_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "constellation", "runs", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "compare" in done.stdout
+
+
 @pytest.mark.parametrize("group", [(), ("runs",), ("keys",)])
 def test_a_command_alone_shows_its_help(group: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert call(*group) in (0, 2)
