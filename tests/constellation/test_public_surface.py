@@ -10,16 +10,26 @@ import constellation
 
 
 def test_the_public_names_are_these() -> None:
-    assert constellation.__all__ == ["ConstellationError", "RunConfig", "RunResult", "run"]
+    assert constellation.__all__ == [
+        "ConstellationError",
+        "CustomFedAvgStrategy",
+        "Dataset",
+        "RunConfig",
+        "RunResult",
+        "run",
+    ]
 
 
 def test_each_name_is_the_object_of_its_home() -> None:
     from app.results import RunResult as HomeResult
-    from constellation import ConstellationError, RunConfig, RunResult, run
+    from app.strategies.custom_fedavg import CustomFedAvgStrategy as HomeStrategy
+    from constellation import ConstellationError, CustomFedAvgStrategy, Dataset, RunConfig, RunResult, run
     from constellation.training import run as home_run
     from shared.config import RunConfig as HomeConfig
+    from shared.datasets.dataset import Dataset as HomeDataset
     from shared.errors import ConstellationError as HomeError
 
+    assert (CustomFedAvgStrategy, Dataset) == (HomeStrategy, HomeDataset)
     assert (ConstellationError, RunConfig, RunResult, run) == (HomeError, HomeConfig, HomeResult, home_run)
 
 
@@ -35,7 +45,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_tab_completion_finds_the_names() -> None:
-    assert {"run", "RunConfig", "RunResult", "ConstellationError"} <= set(dir(constellation))
+    assert set(constellation.__all__) <= set(dir(constellation))
 
 
 @pytest.mark.parametrize("module", ["constellation", "constellation.cli"])
