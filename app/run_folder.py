@@ -47,7 +47,10 @@ def open_run_dir(run_dir: Path) -> RunConfig:
             from somebody else would have the run write where it points.
     """
     if not (run_dir / CONFIG_FILE).is_file():
-        raise CheckpointError(f"{run_dir} holds no run to resume (no {CONFIG_FILE}); name a run's own folder")
+        raise CheckpointError(
+            f"{run_dir} holds no run to resume (no {CONFIG_FILE}); name a run's own folder, "
+            "RUNS/ID with an id that `constellation runs list` shows"
+        )
     for entry in run_dir.iterdir():
         if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
             raise CheckpointError(f"{entry} is a link or no regular file; put the file itself in its place")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def read_keys(folder: Path) -> list[KeyFacts]:
     directory = FolderDirectory(folder)
     return [
         _facts(folder, directory, client_id, has_private=client_id in private)
-        for client_id in sorted(public | private)
+        for client_id in sorted(public | private, key=_with_numbers)
         if is_valid_id(client_id)
     ]
 
@@ -116,6 +117,11 @@ def revoke(directory: Path, client_id: str) -> str:
     except OSError as error:
         raise _unusable(directory, error) from error
     return name
+
+
+def _with_numbers(client_id: str) -> list[tuple[int, str]]:
+    """Order client-2 before client-10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", client_id)]
 
 
 def _facts(folder: Path, directory: FolderDirectory, client_id: str, *, has_private: bool) -> KeyFacts:

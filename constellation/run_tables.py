@@ -40,7 +40,7 @@ def list_runs(runs: Sequence[RecordedRun], folder: Path, now: float, console: Co
     console.print(table)
 
 
-_WIDE = 110  # columns of a terminal
+_WIDE = 120  # columns of a terminal: all of a run's, with the longest strategy's name
 _LIST = ("run", "state", "data", "strategy", "clients", "rounds", "accuracy", "accepted", "refused", "age")
 _WIDE_ONLY = frozenset({"strategy", "clients", "accepted"})
 

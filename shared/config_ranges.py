@@ -44,7 +44,7 @@ def _number(key: str, minimum: float, *, above: bool = False, maximum: float = m
         value = values[key]
         bound = f"above {minimum:g}" if above else f"at least {minimum:g}"
         high = min(maximum, MAX_NUMBER)
-        wanted = bound if math.isinf(maximum) and not value > high else f"{bound} and at most {high:g}"
+        wanted = bound if math.isinf(maximum) and not value > high else f"{bound} and at most {high:.10g}"
         low = value > minimum if above else value >= minimum
         require(key, low and value <= high, wanted, value)  # NaN is neither
 

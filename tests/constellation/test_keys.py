@@ -254,6 +254,13 @@ def test_show_tells_everything_but_private_parts(
     assert (directory / "server.pem").read_text().splitlines()[1] not in shown + out
 
 
+def test_show_counts_numbers_as_a_person_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for client_id in ("client-10", "client-2", "b", "7"):
+        (tmp_path / f"{client_id}.pub.pem").write_text("rubbish")
+    shown = json.loads(call(capsys, "show", "--key-dir", tmp_path, "--json")[1])
+    assert [key["client_id"] for key in shown["keys"]] == ["7", "b", "client-2", "client-10"]
+
+
 @posix
 def test_show_names_a_private_key_that_others_can_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call(capsys, "make", "alice", "--key-dir", tmp_path, "--bits", 2048)
