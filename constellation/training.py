@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -79,12 +80,33 @@ def run(
         check_resumable(stored, settings)
     if settings.engine != "local":
         raise UsageError(f"engine {settings.engine!r} is not part of this version; run with --engine local")
-    with _one_torch_thread(), _quiet_flower():
+    with _alone_in_this_process(), _one_torch_thread(), _quiet_flower():
         data = federate(settings)
         if baselines:
             check_measurable(data)
         with _Run.prepared(settings, data, run_dir, control, tick) as prepared:
             return prepared.train([*sinks], with_baselines=baselines)
+
+
+# Runs share what belongs to the process: Python's and torch's random generators, torch's threads, frozen memory.
+_process = threading.Lock()
+
+
+@contextmanager
+def _alone_in_this_process() -> Iterator[None]:
+    """Refuse a second run beside one under way: both would draw from each other's random numbers.
+
+    Raises:
+        UsageError: A run is under way in another thread.
+    """
+    if not _process.acquire(blocking=False):
+        raise UsageError(
+            "a run is under way in this process; wait for it to end, or start the other one in a process of its own"
+        )
+    try:
+        yield
+    finally:
+        _process.release()
 
 
 @contextmanager

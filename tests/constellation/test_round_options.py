@@ -1,6 +1,7 @@
 """Options that bound a round, and settings at the edge, each through a whole run."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from constellation.training import run
 from monitor.sinks import read_events
 from shared.config import RunConfig
 from shared.errors import UsageError
-from shared.events import MemorySink, PhaseEnded, RunEnded, UpdateCapped, UpdateLate
+from shared.events import Envelope, MemorySink, PhaseEnded, RunEnded, UpdateCapped, UpdateLate
 from tests.constellation import persons_code
 
 Small = Callable[..., RunConfig]
@@ -94,6 +95,26 @@ def test_a_persons_loaders_need_no_common_test_set(small: Small) -> None:
     assert (result.state, result.updates_rejected) == ("completed", 0)
     assert result.accuracy is not None  # the clients' mean
     assert result.accuracy > 0.6  # of three classes that are one standard deviation apart
+
+
+def test_runs_in_threads_come_one_after_the_other(small: Small) -> None:
+    first = run(small())
+    refused: list[str] = []
+
+    class Second:
+        def write(self, envelope: Envelope) -> None:
+            if envelope.event.type == "round-started" and not refused:
+                with pytest.raises(UsageError, match="a run is under way in this process"):
+                    run(small())
+                refused.append("once")
+
+        def close(self) -> None:
+            pass
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        second = thread.submit(run, small(), sinks=[Second()]).result()
+    assert refused == ["once"]
+    assert model_bytes(second.output) == model_bytes(first.output)
 
 
 def test_baselines_without_a_common_test_set_are_refused_before_the_run(small: Small) -> None:
