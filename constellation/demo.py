@@ -138,6 +138,11 @@ class _Stderr(logging.StreamHandler[Any]):
         """Keep to stderr."""
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Drop Flower's warning that nobody evaluates where the settings say so."""
+    return not record.getMessage().startswith("fraction_evaluate is set to 0.0")
+
+
 def set_up_logging(level: str, log_file: Path | None) -> None:
     """Send our log, and Flower's, to stderr or to a file."""
     if level not in _LEVELS:
@@ -152,4 +157,5 @@ def set_up_logging(level: str, log_file: Path | None) -> None:
 
     flower = logging.getLogger("flwr")
     flower.handlers.clear()
+    flower.addFilter(_is_news)
     flower.setLevel(max(logging.getLevelName(level.upper()), logging.WARNING if level != "debug" else 0))

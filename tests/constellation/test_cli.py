@@ -1,6 +1,7 @@
 """The command as a process: what it prints where, how it ends, and how it is stopped."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import psutil
 import pytest
 
 from constellation import cli
+from constellation.demo import set_up_logging
 
 LIMIT_S = 120.0
 FEW = ("--num-clients", "2", "--local-steps", "2", "--model", "linear")
@@ -200,3 +202,11 @@ def test_the_log_goes_to_a_file_at_the_level_asked_for(folders: list[str], tmp_p
     log.unlink()
     assert call("demo", *folders, *FEW, *options, "--json", "--log-level", "error") == 0
     assert log.read_text() == ""
+
+
+def test_flower_warns_of_everything_but_what_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("warning", None)
+    logging.getLogger("flwr").warning("fraction_evaluate is set to 0.0. Federated evaluation will be skipped.")
+    logging.getLogger("flwr").warning("something else")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("WARNING flwr: something else")
