@@ -24,7 +24,6 @@ from app.engine.exchange import Exchange
 from app.engine.local_grid import LocalGrid
 from app.engine.randomness import StrategyRandomness
 from app.engine.rounds import RoundLoop, RoundSettings
-from app.engine.worker import ALLOCATIONS_BEFORE_COLLECTING
 from app.journal import RunJournal, open_store
 from app.results import RunResult, write_results, write_what_is_there
 from app.strategies.catalog import make_strategy
@@ -123,14 +122,14 @@ def _one_torch_thread() -> Iterator[None]:
 
 @contextmanager
 def _frozen_memory() -> Iterator[None]:
-    """Keep the garbage collector off what is there now, torch's half a million objects among it; let it come less."""
-    thresholds = gc.get_threshold()
+    """Keep the garbage collector off what is there now, torch's half a million objects among it.
+
+    It must go on coming as often: Flower's views of a record refer to themselves, and hold a reply's arrays till then.
+    """
     gc.freeze()
-    gc.set_threshold(ALLOCATIONS_BEFORE_COLLECTING)
     try:
         yield
     finally:
-        gc.set_threshold(*thresholds)
         gc.unfreeze()
 
 

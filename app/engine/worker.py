@@ -26,8 +26,6 @@ from shared.plugins import load_plugin
 MAX_BLOBS = 4  # shared payloads a worker keeps: this round's model, the previous one's, and evaluation's
 OK, FAILED = 0, 1
 READY = b"\1"  # a worker's first byte: from here on a death is its task's doing
-# Python's default of 700 goes through the young objects several times a message, and through torch's now and then.
-ALLOCATIONS_BEFORE_COLLECTING = 50_000
 
 
 class Handler(Protocol):
@@ -86,7 +84,6 @@ def run_worker(sock: socket.socket, make_handler: Callable[[], Handler]) -> None
     os.register_at_fork(after_in_child=sock.close)
     sock.sendall(READY)
     gc.freeze()  # what is there now stays shared with the zygote, and no collection looks at it again
-    gc.set_threshold(ALLOCATIONS_BEFORE_COLLECTING)
     serve(sock, handler)
 
 
