@@ -64,12 +64,15 @@ def plain_cnn(input_shape: tuple[int, ...], num_classes: int) -> nn.Sequential:
     )
 
 
-def run_bare(config: RunConfig, cohorts: Sequence[Sequence[int]]) -> BareResult:
+def run_bare(
+    config: RunConfig, cohorts: Sequence[Sequence[int]], evaluation_batch_size: int = EVALUATION_BATCH_SIZE
+) -> BareResult:
     """Train for as many rounds as there are cohorts.
 
     Args:
         config: The federation's settings. fedavg, sgd and local epochs on the model cnn are what this loop knows.
         cohorts: For each round the partition ids that train in it.
+        evaluation_batch_size: By default what is fastest for the plain network.
 
     Raises:
         ValueError: The settings ask for something else.
@@ -86,10 +89,16 @@ def run_bare(config: RunConfig, cohorts: Sequence[Sequence[int]]) -> BareResult:
             parameter.copy_(value)
     with _one_thread():
         _warm_up(dataset)
-        return _train(model, data, config, cohorts)
+        return _train(model, data, config, cohorts, evaluation_batch_size)
 
 
-def _train(model: nn.Sequential, data: InMemory, config: RunConfig, cohorts: Sequence[Sequence[int]]) -> BareResult:
+def _train(
+    model: nn.Sequential,
+    data: InMemory,
+    config: RunConfig,
+    cohorts: Sequence[Sequence[int]],
+    evaluation_batch_size: int,
+) -> BareResult:
     parameters = list(model.parameters())
     optimizer = torch.optim.SGD(
         parameters, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
@@ -114,7 +123,7 @@ def _train(model: nn.Sequential, data: InMemory, config: RunConfig, cohorts: Seq
         with torch.no_grad():
             for parameter, value in zip(parameters, global_model, strict=True):
                 parameter.copy_(value)
-        loss, accuracy = evaluate_plain(model, data)
+        loss, accuracy = evaluate_plain(model, data, evaluation_batch_size)
     return BareResult(
         seconds=time.perf_counter() - started,
         cpu_seconds=time.process_time() - cpu_started,
@@ -150,14 +159,16 @@ def train_client(
     return steps
 
 
-def evaluate_plain(model: nn.Sequential, data: InMemory) -> tuple[float, float]:
+def evaluate_plain(
+    model: nn.Sequential, data: InMemory, batch_size: int = EVALUATION_BATCH_SIZE
+) -> tuple[float, float]:
     """Return mean loss and accuracy on the whole test set."""
     loss, correct = 0.0, 0
     model.eval()
     with torch.inference_mode():
-        for first in range(0, len(data.test_labels), EVALUATION_BATCH_SIZE):
-            labels = data.test_labels[first : first + EVALUATION_BATCH_SIZE]
-            logits = model(data.test_inputs[first : first + EVALUATION_BATCH_SIZE])
+        for first in range(0, len(data.test_labels), batch_size):
+            labels = data.test_labels[first : first + batch_size]
+            logits = model(data.test_inputs[first : first + batch_size])
             loss += F.cross_entropy(logits, labels, reduction="sum").item()
             correct += int((logits.argmax(1) == labels).sum())
     return loss / len(data.test_labels), correct / len(data.test_labels)
