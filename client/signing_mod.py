@@ -11,7 +11,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
@@ -170,17 +170,24 @@ def client_id_of(context: Context) -> str:
     return client_id
 
 
-def identities_from(store: KeyStore) -> IdentityOf:
-    """Take keys from a store, making those that are not there yet: for simulations."""
-    kept: OrderedDict[str, ClientIdentity] = OrderedDict()
+def identities_from(store: KeyStore, owner_of: Callable[[str], str] = lambda client_id: client_id) -> IdentityOf:
+    """Take keys from a store, making those that are not there yet: for simulations.
+
+    Args:
+        store: Where the keys lie.
+        owner_of: Whose key a client signs with; by default its own.
+    """
+    kept: OrderedDict[str, ClientIdentity] = OrderedDict()  # by owner
 
     def identity_of(context: Context) -> ClientIdentity:
         client_id = client_id_of(context)
-        if client_id not in kept:
-            kept[client_id] = _identity(client_id, store.load_or_create(client_id))
+        owner = owner_of(client_id)
+        if owner not in kept:
+            kept[owner] = _identity(owner, store.load_or_create(owner))
             if len(kept) > _MAX_KEPT_KEYS:
                 kept.popitem(last=False)
-        return kept[client_id]
+        identity = kept[owner]
+        return identity if owner == client_id else replace(identity, client_id=client_id)
 
     return identity_of
 

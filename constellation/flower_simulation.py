@@ -28,7 +28,7 @@ from app.engine import flwr_compat
 from app.engine.client_handler import ClientHandler
 from app.engine.local_grid import LocalGrid, Nodes
 from app.engine.worker import Handler
-from app.engine.worker_pool import WorkerPool
+from app.engine.worker_pool import WorkerPool, num_cores
 from app.engine.zygote import Spawner, SpawnTarget, WorkerSource, Zygote
 from constellation.app_imports import app_on_path, last_line_in, load_component, put_on_path
 from constellation.app_randomness import ImportWatch, SeededClientApp, mix, seed_generators
@@ -91,7 +91,7 @@ def simulate(
     start = time.perf_counter()
     app = read_flower_app(folder, overrides)
     seed = secrets.randbits(_SEED_BITS) if seed is None else seed
-    num_workers = min(workers or _num_cores(), num_supernodes)
+    num_workers = min(workers or num_cores(), num_supernodes)
     with _started(app, num_supernodes, num_workers, seed) as (server_app, local_grid):
         grid = TallyGrid(local_grid, num_supernodes)
         context = Context(
@@ -187,10 +187,6 @@ def _warm_up() -> None:
 def _uses_accelerator() -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and bool(torch.cuda.is_initialized())
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from flwr.app import Context
-
-from client.signing_mod import ClientIdentity, IdentityOf, client_id_of
+from client.signing_mod import IdentityOf, identities_from
 from constellation.names import key_owner_of, partition_of_client
 from shared.crypto.directory import EnrolledKey, FolderDirectory
-from shared.crypto.keys import KeyStore, key_id
+from shared.crypto.keys import KeyStore
 
 
 def simulated_identities(store: KeyStore) -> IdentityOf:
     """Give each simulated client a key: its own, or a shared one in large simulations; made when first needed."""
-    made: dict[str, tuple[RSAPrivateKey, str]] = {}
-
-    def identity_of(context: Context) -> ClientIdentity:
-        client_id = client_id_of(context)
-        owner = _owner(client_id)
-        if owner not in made:
-            key = store.load_or_create(owner)
-            made[owner] = (key, key_id(key.public_key()))
-        key, name = made[owner]
-        return ClientIdentity(client_id=client_id, key=key, key_id=name)
-
-    return identity_of
+    return identities_from(store, _owner)
 
 
 class SimulatedDirectory:

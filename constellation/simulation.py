@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import struct
-import sys
 from collections.abc import Mapping
 from typing import cast
 
@@ -17,7 +16,7 @@ from app.engine.client_handler import Call, ClientHandler
 from app.engine.local_grid import LocalGrid, Nodes
 from app.engine.rounds import Evaluate
 from app.engine.worker import Handler
-from app.engine.worker_pool import WorkerPool
+from app.engine.worker_pool import WorkerPool, num_cores
 from app.engine.zygote import Spawner, SpawnTarget, WorkerSource, Zygote
 from client.attacks import poisoned_data
 from client.client_app import build_client_app
@@ -40,9 +39,7 @@ _METRICS = struct.Struct(">dQQ")  # loss sum, correct, examples
 
 def num_workers_of(config: RunConfig) -> int:
     """Return how many worker processes to run: as many as asked for, or one a core this process may use."""
-    if config.workers:
-        return config.workers
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return config.workers or num_cores()
 
 
 def client_handler(config: RunConfig, data: FederatedData, mods: list[Mod]) -> ClientHandler:

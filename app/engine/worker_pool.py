@@ -11,6 +11,7 @@ import itertools
 import os
 import signal
 import socket
+import sys
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Sequence
@@ -28,6 +29,11 @@ from shared.errors import WorkerError
 _PREFETCH_BYTES = 64 * 1024
 _PREFETCH_QUEUE = 4  # tasks waiting for each worker from which on a second one is sent ahead
 _MAX_FAILED_STARTS = 3  # a worker that dies before it is ready, so many times in a row, ends the pool's patience
+
+
+def num_cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 class Blob:
