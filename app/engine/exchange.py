@@ -154,6 +154,8 @@ class Exchange:
             if self._control.desired() is Desired.STOP:
                 raise StopRequested
             for reply in self._wait(collection, backoff):
+                if collection.accepted >= collection.enough:
+                    break  # what came at the same moment is as late as what comes next
                 message_id = reply.metadata.reply_to_message_id
                 self._report(phase, reply, collection.expected.get(message_id, 0), self._clock() - start)
                 is_good = is_accepted(reply)
