@@ -9,6 +9,11 @@ ConstellationError              the run fails: exit code 1
 ├── CheckpointError             a checkpoint is corrupt, or cannot carry the state it would have to
 ├── UpdateRejected              one client's reply is refused; the round goes on (``reason`` is stable)
 ├── RequestRefused              a client refuses a request that the server did not sign, or not for it
+├── StoreError                  the run store cannot be opened, read or written
+│   ├── NotFound                there is no such run, model or event
+│   ├── SeqGap                  events of a run are missing before those that were sent (``last_seq`` is known)
+│   └── BadEvent                an event is not of the form that events have (``field`` names where)
+├── Conflict                    what was asked of a run does not go with its state
 ├── WorkerError                 a worker process cannot be started or kept alive
 └── RunFailed                   the federation cannot go on: no client is left, or the disk is full
 """
@@ -64,6 +69,42 @@ class UpdateRejected(ConstellationError):
 
 class RequestRefused(ConstellationError):
     """A client refuses a request that the server did not sign, or not for this client: nothing is trained."""
+
+
+class StoreError(ConstellationError):
+    """The run store cannot be opened, read or written."""
+
+
+class NotFound(StoreError):
+    """There is no such run, model or event."""
+
+
+class SeqGap(StoreError):
+    """Events of a run are missing before those that were sent.
+
+    Attributes:
+        last_seq: The newest event that is known; the sender goes on at the next one.
+    """
+
+    def __init__(self, run: str, last_seq: int) -> None:
+        super().__init__(f"events of run {run} after {last_seq} are missing; send from {last_seq + 1} on")
+        self.last_seq = last_seq
+
+
+class BadEvent(StoreError):
+    """An event is not of the form that events have.
+
+    Attributes:
+        field: Where, as a path: ``events[3].seq``.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+class Conflict(ConstellationError):
+    """What was asked of a run does not go with its state."""
 
 
 class WorkerError(ConstellationError):
