@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import stat
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -56,3 +58,36 @@ def open_run_dir(run_dir: Path) -> RunConfig:
             raise CheckpointError(f"{entry} is a link or no regular file; put the file itself in its place")
     path = run_dir / CONFIG_FILE
     return from_mapping(load_toml(path), where=str(path))
+
+
+def is_run_dir(path: Path) -> bool:
+    """Tell a run's own folder, with its settings and its events, from everything else; links are no runs."""
+    return _is_real(path, stat.S_ISDIR) and all(is_regular_file(path / name) for name in (CONFIG_FILE, EVENTS_FILE))
+
+
+def is_regular_file(path: Path) -> bool:
+    """Tell a file from a link, a pipe and what is not there."""
+    return _is_real(path, stat.S_ISREG)
+
+
+def run_dirs(output: Path) -> list[Path]:
+    """List the runs of an output folder, by name; none when there is no such folder.
+
+    Raises:
+        UsageError: The folder cannot be read.
+    """
+    try:
+        return sorted(path for path in output.iterdir() if not path.name.startswith(".") and is_run_dir(path))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UsageError(
+            f"output folder {output} cannot be read: {error.strerror}; name another with --output"
+        ) from error
+
+
+def _is_real(path: Path, is_kind: Callable[[int], bool]) -> bool:
+    try:
+        return is_kind(path.lstat().st_mode)
+    except OSError:
+        return False

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app import run_lock
-from constellation.recorded_runs import COMPLETED, RUNNING, RecordedRun, is_run_dir
+from app.run_folder import is_run_dir
+from constellation.recorded_runs import COMPLETED, RUNNING, RecordedRun
 from shared.errors import ConstellationError, UsageError
 
 _DAY_S = 86_400

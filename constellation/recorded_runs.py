@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from app import run_lock
+from app.run_folder import is_run_dir, run_dirs
 from constellation import folders
 from monitor.rows import Row
 from monitor.series import read_series
@@ -64,29 +64,6 @@ class RecordedRun:
         }
 
 
-def is_run_dir(path: Path) -> bool:
-    """Tell a run's own folder, with its settings and its events, from everything else; links are no runs."""
-    return _is_real(path, stat.S_ISDIR) and all(
-        _is_real(path / name, stat.S_ISREG) for name in (folders.CONFIG_FILE, folders.EVENTS_FILE)
-    )
-
-
-def run_dirs(output: Path) -> list[Path]:
-    """List the runs of an output folder, by name; none when there is no such folder.
-
-    Raises:
-        UsageError: The folder cannot be read.
-    """
-    try:
-        return sorted(path for path in output.iterdir() if not path.name.startswith(".") and is_run_dir(path))
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise UsageError(
-            f"output folder {output} cannot be read: {error.strerror}; name another with --output"
-        ) from error
-
-
 def read_run(path: Path) -> RecordedRun:
     """Read a run from its folder.
 
@@ -141,13 +118,6 @@ def _last(output: Path) -> Path:
     if not runs:
         raise UsageError(f"there is no run in {output} yet; start one, or name another folder with --output")
     return runs[-1].path
-
-
-def _is_real(path: Path, is_kind: Callable[[int], bool]) -> bool:
-    try:
-        return is_kind(path.lstat().st_mode)
-    except OSError:
-        return False
 
 
 def _state_of(state: str, is_running: bool | None) -> str:

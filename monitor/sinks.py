@@ -95,7 +95,7 @@ def read_events(path: Path) -> Iterator[Row]:
     """
     with path.open("rb") as file:
         for line in file:
-            row = _parse(line)
+            row = parse_row(line)
             if row is not None:
                 yield row
 
@@ -106,13 +106,14 @@ def last_seq(path: Path) -> int:
         return 0
     with path.open("rb") as file:
         for line in _lines_backwards(file.fileno()):
-            seq = (_parse(line) or {}).get("seq")
+            seq = (parse_row(line) or {}).get("seq")
             if isinstance(seq, int):
                 return seq
     return 0
 
 
-def _parse(line: bytes) -> Row | None:
+def parse_row(line: bytes) -> Row | None:
+    """Read one line; None when it is no whole JSON object."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -126,7 +127,7 @@ def _repair_end(fd: int) -> int:
     tail = next(_lines_backwards(fd), b"")
     if not tail or tail.endswith(b"\n"):
         return size
-    if _parse(tail) is not None:  # whole but for its line break
+    if parse_row(tail) is not None:  # whole but for its line break
         return size + os.pwrite(fd, b"\n", size)
     os.ftruncate(fd, size - len(tail))
     return size - len(tail)

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from app import run_lock
+from app.run_folder import is_run_dir, run_dirs
 from constellation import cleaning, cli
 from constellation.cleaning import Rules
-from constellation.recorded_runs import RecordedRun, is_run_dir, read_runs, run_dirs
+from constellation.recorded_runs import RecordedRun, read_runs
 from shared.errors import UsageError
 from tests.constellation.recorded import DAY_S, NOW, write_run
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from app import run_lock
-from constellation.recorded_runs import find_run, is_run_dir, read_run, run_dirs
+from app.run_folder import is_run_dir, run_dirs
+from constellation.recorded_runs import find_run, read_run
 from shared.errors import UsageError
 from tests.constellation.recorded import NOW, write_run
 
