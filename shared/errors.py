@@ -14,6 +14,7 @@ ConstellationError              the run fails: exit code 1
 │   ├── SeqGap                  events of a run are missing before those that were sent (``last_seq`` is known)
 │   └── BadEvent                an event is not of the form that events have (``field`` names where)
 ├── Conflict                    what was asked of a run does not go with its state
+├── Unreachable                 another process gave no answer; caught where it is tried again
 ├── WorkerError                 a worker process cannot be started or kept alive
 └── RunFailed                   the federation cannot go on: no client is left, or the disk is full
 """
@@ -105,6 +106,10 @@ class BadEvent(StoreError):
 
 class Conflict(ConstellationError):
     """What was asked of a run does not go with its state."""
+
+
+class Unreachable(ConstellationError):
+    """No answer came: refused, cut, timed out, or not of the protocol."""
 
 
 class WorkerError(ConstellationError):
