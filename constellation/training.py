@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from flwr.app import ArrayRecord
@@ -54,6 +55,7 @@ def run(
     tick: Callable[[], None] | None = None,
     resume: Path | str | None = None,
     baselines: bool = False,
+    sampler: Sampler | None = None,
 ) -> RunResult:
     """Run a federation and return its results.
 
@@ -65,6 +67,7 @@ def run(
         tick: Called some times a second while replies are awaited: a view with a clock redraws itself.
         resume: The folder of a run that was killed or stopped: it goes on from its last closed round.
         baselines: Also train one model on everybody's data, and clients alone, for comparison.
+        sampler: Told of the run's processes while its rounds last: it may watch what they use.
 
     Returns:
         The results, whatever the end: ``state`` is completed, stopped, or interrupted (Ctrl-C).
@@ -84,7 +87,17 @@ def run(
         if baselines:
             check_measurable(data)
         with _Run.prepared(settings, data, run_dir, control, tick) as prepared:
-            return prepared.train([*sinks], with_baselines=baselines)
+            return prepared.train([*sinks], sampler, with_baselines=baselines)
+
+
+class Sampler(Protocol):
+    """Watches the processes of a run (``monitor.reporting.sampler``)."""
+
+    def start(self, run: str, worker_pids: Callable[[], Sequence[int]]) -> None:
+        """Begin to watch this process and the workers, whose numbers change when one is replaced."""
+
+    def close(self) -> None:
+        """Watch no longer."""
 
 
 # Runs share what belongs to the process: Python's and torch's random generators, torch's threads, frozen memory.
@@ -146,6 +159,18 @@ def _quiet_flower() -> Iterator[None]:
         flower.setLevel(level)
 
 
+@contextmanager
+def _watched(sampler: Sampler | None, run_id: str, grid: LocalGrid) -> Iterator[None]:
+    if sampler is None:
+        yield
+        return
+    sampler.start(run_id, grid.worker_pids)
+    try:
+        yield
+    finally:
+        sampler.close()
+
+
 @dataclass(slots=True, kw_only=True)
 class _Run:
     """Everything of one run that must be closed again."""
@@ -190,13 +215,14 @@ class _Run:
                     control=ticking(control or FileControl(folder), tick),
                 )
 
-    def train(self, sinks: list[EventSink], *, with_baselines: bool) -> RunResult:
+    def train(self, sinks: list[EventSink], sampler: Sampler | None, *, with_baselines: bool) -> RunResult:
         """Run the rounds and write the results; a run that fails leaves its report too."""
         events_path = self.run_dir / folders.EVENTS_FILE
         first_seq = last_seq(events_path) + 1 if self.is_resumed else 1
         log = EventLog(self.run_dir.name, [JsonlSink(events_path), *sinks], time.time, first_seq)
         try:
-            arrays = self._rounds(log)
+            with _watched(sampler, self.run_dir.name, self.grid):
+                arrays = self._rounds(log)
         except BaseException:
             log.close()
             write_what_is_there(self.run_dir)

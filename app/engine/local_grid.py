@@ -82,6 +82,10 @@ class LocalGrid(Grid):
         """End the workers at once."""
         self._pool.close()
 
+    def worker_pids(self) -> list[int]:
+        """Return the process numbers of the workers, each worker's always at its place."""
+        return self._pool.pids
+
     # Flower's Grid
 
     def set_run(self, run: flwr_compat.Run) -> None:
