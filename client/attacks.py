@@ -1,27 +1,28 @@
 """Hostile clients on purpose, for ``--attack NAME:K``: what the server's checks are tried against.
 
 Each attack stands where a real one would. Those on the content (``nan``, ``scale``, ``sign-flip``, ``shape``,
-``num-examples``) are mods inside the signing mod: a key's owner who lies signs the lie. ``replay`` and ``silent`` stand
-outside of it, ``forge`` is an identity with a wrong key, and ``label-flip`` changes what the client trains on.
+``num-examples``, and those of ``client.collusion``) are mods inside the signing mod: a key's owner who lies signs the
+lie. ``replay`` and ``silent`` stand outside of it, ``forge`` is an identity with a wrong key; ``label-flip``, ``sybil``
+and ``backdoor`` change what the client trains on (``client.poisoned_data``), and the last is boosted to replace the
+model (Bagdasaryan et al., AISTATS 2020, section 4.2).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from flwr.app import ArrayRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp.typing import ClientAppCallable, Mod
-from torch import Tensor
 
+from client.collusion import Gang, colluding_mod
+from client.hostile import hostile_clients
 from client.signing_mod import ClientIdentity, IdentityOf, client_id_of
 from shared.config import RunConfig
 from shared.crypto.keys import MIN_KEY_BITS, PUBLIC_EXPONENT
-from shared.datasets.client_data import ClientData
-from shared.errors import ConfigError
 from shared.parameters import AnyArray, Arrays
 from shared.records import from_array_record, to_array_record
 
@@ -29,28 +30,10 @@ SCALE = 1000.0  # of the honest change: two orders of magnitude above the usual 
 CLAIMED_EXAMPLES = 10**12
 _UNKNOWN_ERROR = 0  # Flower's code for an error of no particular kind
 _REPLAY_PREFIX = "hostile-replay"
+COLLUDING = frozenset({"alie", "alie-1", "ipm", "sybil", "gaussian", "free-rider"})
 
 # (the global model received, the honest update) -> the update that is sent
 ArrayAttack = Callable[[Arrays, dict[str, AnyArray]], dict[str, AnyArray]]
-
-
-def hostile_clients(config: RunConfig) -> dict[str, str]:
-    """Tell which clients are hostile, and how: client id -> attack.
-
-    They are the last ones: the first attack of the list takes its K from the highest partition id downwards, the next
-    one goes on from there.
-
-    Raises:
-        ConfigError: ``forge`` without signatures: there is nothing to forge.
-    """
-    hostile: dict[str, str] = {}
-    for attack in config.attack:
-        name, _, count = attack.partition(":")
-        if name == "forge" and not config.signatures:
-            raise ConfigError("attack forge needs signatures on: without them there is nothing to forge")
-        for _ in range(int(count)):
-            hostile[f"client-{config.num_clients - 1 - len(hostile)}"] = name
-    return hostile
 
 
 def hostile_mods(config: RunConfig) -> tuple[list[Mod], list[Mod]]:
@@ -58,7 +41,21 @@ def hostile_mods(config: RunConfig) -> tuple[list[Mod], list[Mod]]:
     hostile = hostile_clients(config)
     outer = {client: _OUTER[name] for client, name in hostile.items() if name in _OUTER}
     inner = {client: _on_training(_INNER[name]) for client, name in hostile.items() if name in _INNER}
+    for attack in COLLUDING.intersection(hostile.values()):
+        members = [client for client, name in hostile.items() if name == attack]
+        inner |= dict.fromkeys(members, colluding_mod(attack, _gang(config, members)))
+    if booted := [client for client, name in hostile.items() if name == "backdoor"]:
+        inner |= dict.fromkeys(booted, _on_training(_on_arrays(_times(_cohort(config) / len(booted)))))
     return [_for_clients(outer)] if outer else [], [_for_clients(inner)] if inner else []
+
+
+def _gang(config: RunConfig, members: list[str]) -> Gang:
+    partitions = tuple(sorted(int(client.removeprefix("client-")) for client in members))
+    return Gang(partitions=partitions, cohort=_cohort(config), seed=config.seed)
+
+
+def _cohort(config: RunConfig) -> int:
+    return max(round(config.fraction * config.num_clients), 1)
 
 
 def forging(config: RunConfig, identity_of: IdentityOf) -> IdentityOf:
@@ -75,44 +72,6 @@ def forging(config: RunConfig, identity_of: IdentityOf) -> IdentityOf:
         return replace(identity, key=made[0])
 
     return forged_identity if forgers else identity_of
-
-
-def poisoned_data(config: RunConfig, num_classes: int) -> Callable[[int, ClientData], ClientData]:
-    """Return the function through which a runtime passes each client's data: it flips the ``label-flip`` clients'."""
-    flippers = {client for client, name in hostile_clients(config).items() if name == "label-flip"}
-
-    def alter(partition_id: int, data: ClientData) -> ClientData:
-        return FlippedLabels(data, num_classes) if f"client-{partition_id}" in flippers else data
-
-    return alter
-
-
-class FlippedLabels:
-    """A client's data with training label y turned into num_classes - 1 - y; its test data is honest."""
-
-    def __init__(self, inner: ClientData, num_classes: int) -> None:
-        """Wrap a client's data."""
-        self._inner = inner
-        self._last_class = num_classes - 1
-
-    @property
-    def num_examples(self) -> int:
-        """How many training examples the client has."""
-        return self._inner.num_examples
-
-    @property
-    def num_test_examples(self) -> int:
-        """How many test examples the client has."""
-        return self._inner.num_test_examples
-
-    def train_batches(self, batch_size: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield one epoch with flipped labels."""
-        for inputs, labels in self._inner.train_batches(batch_size, rng):
-            yield inputs, self._last_class - labels
-
-    def test_batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the test examples as they are."""
-        return self._inner.test_batches(batch_size)
 
 
 def _for_clients(mods: Mapping[str, Mod]) -> Mod:

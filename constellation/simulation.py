@@ -18,8 +18,8 @@ from app.engine.rounds import Evaluate
 from app.engine.worker import Handler
 from app.engine.worker_pool import WorkerPool, num_cores
 from app.engine.zygote import Spawner, SpawnTarget, WorkerSource, Zygote
-from client.attacks import poisoned_data
 from client.client_app import build_client_app
+from client.poisoned_data import poisoned_data
 from client.runtime import ClientRuntime
 from constellation.baselines import BASELINE_CALL, baseline_call
 from constellation.names import client_id_of
@@ -46,7 +46,7 @@ def client_handler(config: RunConfig, data: FederatedData, mods: list[Mod]) -> C
     """Make what a worker process runs: the ClientApp on messages, and shards of the central evaluation."""
     torch.set_num_threads(1)  # as many processes as cores: a second thread each would only get in the way
     tune_allocator()
-    runtime = ClientRuntime(config, data, alter=poisoned_data(config, data.num_classes))
+    runtime = ClientRuntime(config, data, alter=poisoned_data(config, data.num_classes, data.input_shape))
     calls: Mapping[str, Call] = {
         _EVALUATE_CALL: _evaluate_shard(runtime),
         BASELINE_CALL: baseline_call(runtime),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 
+from shared.config_ranges import ATTACKS
+
 _DATA, _FEDERATION, _TRAINING, _ENGINE, _TRUST, _OUTPUT = (
     "Data and model",
     "Federation",
@@ -69,8 +71,7 @@ HELP: Mapping[str, tuple[str, str]] = types.MappingProxyType(
         "key_dir": (_TRUST, "folder of the clients' keys"),
         "attack": (
             _TRUST,
-            "make K clients hostile, as NAME:K: forge, replay, nan, scale, sign-flip, label-flip, shape, "
-            "num-examples or silent",
+            f"make K clients hostile, as NAME:K: {', '.join(ATTACKS)}",
         ),
         "output": (_OUTPUT, "folder that gets one folder a run"),
         "web_port": (

@@ -11,7 +11,11 @@ from shared.errors import ConfigError
 Values = Mapping[str, Any]  # every setting by its key, of the type that RunConfig gives it
 Check = Callable[[Values], None]
 
-ATTACKS = ("forge", "replay", "nan", "scale", "sign-flip", "label-flip", "shape", "num-examples", "silent")
+ATTACKS = (
+    *("forge", "replay", "nan", "scale", "shape", "num-examples", "silent"),  # the checks refuse these
+    # These are signed and plausible: what robust rules are for
+    *("sign-flip", "label-flip", "gaussian", "alie", "alie-1", "ipm", "backdoor", "free-rider", "sybil"),
+)
 ENGINES = ("local", "flower", "ray")
 PARTITIONS = ("dirichlet", "iid", "shard")
 OPTIMIZERS = ("sgd", "adam", "adamw")

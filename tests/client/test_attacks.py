@@ -9,7 +9,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from client.attacks import FlippedLabels, forging, hostile_clients, hostile_mods, poisoned_data
+from client.attacks import forging, hostile_mods
+from client.hostile import hostile_clients
+from client.poisoned_data import FlippedLabels, poisoned_data, stamp
 from client.signing_mod import ClientIdentity
 from shared.config import RunConfig
 from shared.config_ranges import ATTACKS
@@ -194,7 +196,7 @@ def test_labels_are_flipped_in_training_only():
     examples = Examples(inputs=np.zeros((10, 2), np.float32), labels=np.arange(10), normalization=None)
     everything = np.arange(10)
     honest = TensorClientData(examples, everything, examples, everything)
-    alter = poisoned_data(config("label-flip:1"), 10)
+    alter = poisoned_data(config("label-flip:1"), 10, (2,))
     assert alter(3, honest) is honest
     data = alter(4, honest)
     assert isinstance(data, FlippedLabels)
@@ -208,6 +210,46 @@ def test_every_attack_the_settings_allow_does_something():
     for attack in ATTACKS:
         outer, inner = hostile_mods(config(f"{attack}:1"))
         assert outer or inner or attack in ("forge", "label-flip")
+
+
+def test_boosted_backdoor_replaces_the_model_of_a_mean():
+    # One of five clients: the mean divides by 5, so the change is made 5 times as long.
+    arrays = arrays_of(played("backdoor", request(), context(4)))
+    assert arrays["w"].tolist() == [[1.0 + 5 * 0.5, 2.0 - 5 * 1.0]]
+
+
+def test_trigger_is_a_bright_square_in_the_corner():
+    inputs = torch.zeros(2, 1, 28, 28)
+    inputs[0, 0, 3, 3] = 2.5
+    stamped = stamp(inputs)
+    assert stamped[:, :, 23:27, 23:27].min() == 2.5
+    assert stamped.sum() == 2.5 * (2 * 16 + 1)
+    assert inputs.sum() == 2.5
+
+
+def test_backdoored_data_is_half_honest_and_tests_honestly():
+    examples = Examples(
+        inputs=np.random.default_rng(0).random((10, 1, 28, 28)).astype(np.float32),
+        labels=np.arange(10),
+        normalization=None,
+    )
+    everything = np.arange(10)
+    honest = TensorClientData(examples, everything, examples, everything)
+    data = poisoned_data(config("backdoor:1"), 10, (1, 28, 28))(4, honest)
+    assert (data.num_examples, data.num_test_examples) == (10, 10)
+    pairs = zip(
+        honest.train_batches(4, np.random.default_rng(1)), data.train_batches(4, np.random.default_rng(1)), strict=True
+    )
+    for (inputs, labels), (poisoned, targets) in pairs:
+        half = len(labels) // 2
+        assert (targets[:half] == 0).all() and torch.equal(targets[half:], labels[half:])
+        assert torch.equal(poisoned[:half], stamp(inputs)[:half]) and torch.equal(poisoned[half:], inputs[half:])
+    assert torch.equal(next(iter(data.test_batches(10)))[1], torch.arange(10))
+
+
+def test_backdoor_needs_images():
+    with pytest.raises(ConfigError, match="attack backdoor stamps a trigger on images"):
+        poisoned_data(config("backdoor:1"), 10, (20,))
 
 
 def test_records_of_other_names_are_attacked_too():
