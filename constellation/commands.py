@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from constellation import keys, runs
+from constellation.attacks import attacks
 from constellation.demo import demo
 from constellation.evaluate import evaluate
 from constellation.options import with_run_options
@@ -21,6 +22,7 @@ def register(app: typer.Typer) -> None:
     """Give ``app`` its subcommands."""
     register_demo(app)
     app.command("simulate", help="Run a Flower App on this machine, unchanged.")(simulate)
+    app.command("attacks", help="Try every attack against every aggregation rule.")(attacks)
     app.command("evaluate", help="Evaluate a run's model, class by class.")(evaluate)
     app.command("predict", help="Say what a run's model sees in a picture.")(predict)
     runs.register(app)

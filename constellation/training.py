@@ -33,9 +33,11 @@ from constellation.baselines import check_measurable, measure_baselines
 from constellation.client_mods import mods_of
 from constellation.names import client_id_of
 from constellation.resuming import check_resumable, keep_settings
+from constellation.root_update import trusted_update
 from constellation.simulation import central_evaluation, initial_arrays, num_workers_of, start_grid
 from constellation.verification import verified
 from monitor.sinks import JsonlSink, last_seq, read_events
+from shared.aggregation import NEEDS_TRUSTED_UPDATE
 from shared.config import RunConfig
 from shared.datasets.federated import FederatedData, federate
 from shared.errors import UsageError
@@ -196,7 +198,11 @@ class _Run:
         tick: Callable[[], None] | None,
     ) -> Iterator[_Run]:
         """Check everything that can be checked, then make the folder, then start the workers."""
-        inner, initial = make_strategy(config), initial_arrays(config, data)  # may fail: nothing is written yet
+        trusted = trusted_update(config, data) if config.aggregation in NEEDS_TRUSTED_UPDATE else None
+        inner, initial = (
+            make_strategy(config, trusted),
+            initial_arrays(config, data),
+        )  # may fail: nothing is written yet
         grid = start_grid(config, data, mods_of(config))
         with grid:
             folder = run_dir or folders.create_run_dir(config, folders.new_run_id())

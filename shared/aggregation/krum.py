@@ -1,6 +1,8 @@
 """Krum, Multi-Krum and Bulyan: trust the updates that stand in the thick of the others.
 
-Equal updates count once: for Krum two identical vectors are each other's nearest neighbour, and win (n = 5, f = 2).
+Equal updates count once: for Krum two identical vectors are each other's nearest neighbour, and win (n = 5, f = 2). A
+copy is always a hostile client's, of a partner's update or of a stolen one, so each copy that is left out is one
+hostile client fewer among the rest: colluders that all send the same cannot stop the round by thinning the cohort.
 Where fewer distinct updates are left than the rule's promise needs, there is no result, and the old model stays.
 """
 
@@ -44,7 +46,7 @@ def krum(
     """
     del num_examples
     kept = distinct(updates)
-    hostile = _malicious(context, len(kept), krum_needs)
+    hostile = _malicious(context, len(updates), len(kept), krum_needs)
     if hostile is None:
         return None, state
     distances = squared_distances(gram_matrix([updates[index] for index in kept], context))
@@ -62,7 +64,7 @@ def multikrum(
     """
     del num_examples
     kept = distinct(updates)
-    hostile = _malicious(context, len(kept), krum_needs)
+    hostile = _malicious(context, len(updates), len(kept), krum_needs)
     if hostile is None:
         return None, state
     distances = squared_distances(gram_matrix([updates[index] for index in kept], context))
@@ -81,7 +83,7 @@ def bulyan(
     """
     del num_examples
     kept = distinct(updates)
-    hostile = _malicious(context, len(kept), bulyan_needs)
+    hostile = _malicious(context, len(updates), len(kept), bulyan_needs)
     if hostile is None:
         return None, state
     distances = squared_distances(gram_matrix([updates[index] for index in kept], context))
@@ -122,11 +124,12 @@ def _krum_repeatedly(distances: FloatArray, num_malicious: int) -> list[int]:
     return chosen
 
 
-def _malicious(context: AggregationContext, num_updates: int, needs: _Needs) -> int | None:
-    """Return the f to assume: what was said, or the most up to a fifth; None where there are too few updates."""
-    if context.num_malicious:
-        return context.num_malicious if num_updates >= needs(context.num_malicious) else None
-    hostile = context.assumed_malicious(num_updates)
-    while hostile >= 0 and num_updates < needs(hostile):
+def _malicious(context: AggregationContext, num_updates: int, num_distinct: int, needs: _Needs) -> int | None:
+    """Return how many of the distinct updates may be hostile; None where there are too few for as many.
+
+    Copies are taken off what was said. Where nothing was said it is the most, up to a fifth, that the rule can bear.
+    """
+    hostile = max(context.assumed_malicious(num_updates) - (num_updates - num_distinct), 0)
+    while not context.num_malicious and hostile > 0 and num_distinct < needs(hostile):
         hostile -= 1
-    return hostile if hostile >= 0 else None
+    return hostile if num_distinct >= needs(hostile) else None

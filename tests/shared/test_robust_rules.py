@@ -60,7 +60,7 @@ def test_multikrum_averages_the_n_minus_f_minus_2_best():
 def test_two_equal_liars_do_not_win_at_five_of_which_two_lie():
     honest = models([0.0, 1.0], [1.0, 0.0], [0.9, 0.8])
     liars = models([50.0, 50.0], [50.0, 50.0])
-    assert weights_of(krum, honest + liars, num_malicious=2) is None  # 4 distinct updates, and 7 are needed
+    assert weights_of(krum, honest + liars, num_malicious=2) is None  # 4 distinct updates, 1 of them hostile: 5 needed
     chosen = weights_of(krum, honest + liars, num_malicious=0)
     assert chosen in [update["w"].tolist() for update in honest]
 
@@ -71,7 +71,15 @@ def test_too_few_distinct_updates_give_no_result(name, malicious, least):
     updates = models(*np.random.default_rng(0).normal(size=(least, 3)))
     assert weights_of(AGGREGATIONS[name], updates, num_malicious=malicious) is not None
     assert weights_of(AGGREGATIONS[name], updates[1:], num_malicious=malicious) is None
-    assert weights_of(AGGREGATIONS[name], [updates[1], *updates[1:]], num_malicious=malicious) is None
+
+
+@pytest.mark.parametrize(("name", "rest"), [("krum", 5), ("multikrum", 5), ("bulyan", 7)])
+def test_colluders_that_send_the_same_cannot_stop_the_round(name, rest):
+    honest = models(*np.random.default_rng(0).normal(size=(rest - 1, 3)))
+    same = models([9.0, 9.0, 9.0], [9.0, 9.0, 9.0], [9.0, 9.0, 9.0])
+    # Two copies are left out: of the rest one may be hostile, for which 2 + 3, or 4 + 3, are enough.
+    assert np.linalg.norm(weights_of(AGGREGATIONS[name], same + honest, num_malicious=3)) < 5
+    assert weights_of(AGGREGATIONS[name], same + honest[1:], num_malicious=3) is None
 
 
 def test_multikrum_chooses_as_flowers_does():
