@@ -11,6 +11,7 @@ from constellation.evaluate import evaluate
 from constellation.options import with_run_options
 from constellation.predict import predict
 from constellation.simulate import simulate
+from constellation.watch import watch
 
 
 def register_demo(app: typer.Typer) -> None:
@@ -25,5 +26,6 @@ def register(app: typer.Typer) -> None:
     app.command("attacks", help="Try every attack against every aggregation rule.")(attacks)
     app.command("evaluate", help="Evaluate a run's model, class by class.")(evaluate)
     app.command("predict", help="Say what a run's model sees in a picture.")(predict)
+    app.command("watch", help="Follow a run of a dashboard, in the terminal.")(watch)
     runs.register(app)
     keys.register(app)

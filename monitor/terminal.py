@@ -63,6 +63,11 @@ class TerminalView:
         self._plain_refusals = 0
         self._pid = os.getpid()
 
+    @property
+    def is_drawn(self) -> bool:
+        """Tell whether a live picture stands on the screen now."""
+        return self._live is not None
+
     def write(self, envelope: Envelope) -> None:
         """Take one event, and draw when it is time."""
         if isinstance(envelope.event, RunStarted):

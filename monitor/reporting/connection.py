@@ -103,7 +103,8 @@ class Connection:
                 self.close()
         except (OSError, http.client.HTTPException, ValueError, UsageError) as error:
             self.close()
-            raise Unreachable(str(error) or type(error).__name__) from error
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise Unreachable(why or type(error).__name__) from error
         if len(content) > MAX_REPLY_BYTES:
             self.close()
             raise Unreachable(f"the answer is larger than {MAX_REPLY_BYTES} bytes")
@@ -127,7 +128,12 @@ class Connection:
 
 def _object(content: bytes) -> Mapping[str, JsonValue]:
     try:
-        found = json.loads(content)
+        found = json.loads(content, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _refuse(constant: str) -> None:
+    """Refuse NaN and infinity, which Python reads and JSON does not have (RFC 8259, sec. 6)."""
+    raise ValueError(constant)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 TOKEN = "operator-token"
 
@@ -40,6 +41,27 @@ class Dashboard:
     def wait_until(self, condition: Callable[[Dashboard], bool], timeout_s: float = 60.0) -> None:
         with self.lock:
             assert self.lock.wait_for(lambda: condition(self), timeout_s), (self.calls[-5:], self.seqs()[-5:])
+
+    def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, Any]:
+        """Answer what a viewer asks of the API."""
+        runs = list(dict.fromkeys(event["run"] for event in self.events))
+        if path == "/api/v1/runs":
+            return 200, {"items": [{"run_id": run} for run in reversed(runs)][:1], "next_cursor": None}
+        if path.startswith("/api/v1/runs/"):
+            run = path.removeprefix("/api/v1/runs/")
+            return (200, {"run_id": run}) if run in runs else (404, {"title": "Not Found"})
+        after, run, limit = int(query["after"][0]), query["run"][0], int(query["limit"][0])
+        own = ("seq", "ts", "run", "type")
+        items = [
+            {
+                "id": number,
+                **{key: event[key] for key in own},
+                "data": {key: value for key, value in event.items() if key not in own},
+            }
+            for number, event in enumerate(self.events, start=1)
+            if number > after and event["run"] == run
+        ]
+        return 200, {"items": items[:limit], "last_id": len(self.events)}
 
     def ingest(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         rows = body["events"]
@@ -90,6 +112,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+    def do_GET(self) -> None:
+        dashboard = self.server.dashboard
+        url = urlsplit(self.path)
+        with dashboard.lock:
+            fault = dashboard.faults.popleft() if dashboard.faults else ""
+            status, answer = dashboard.answer(url.path, parse_qs(url.query))
+            if fault.isdigit():
+                status, answer = int(fault), {"detail": f"told to answer {fault}"}
+            dashboard.calls.append(fault or str(status))
+            dashboard.lock.notify_all()
+        self._send(status, fault.encode() if fault == "html" else json.dumps(answer).encode(), fault)
 
     def do_POST(self) -> None:
         dashboard = self.server.dashboard
