@@ -11,6 +11,7 @@ from client.trainer import TrainResult, settings_of, train
 from shared.config import RunConfig, Scalar, from_mapping
 from shared.datasets.client_data import ClientData
 from shared.datasets.federated import FederatedData
+from shared.errors import UsageError
 from shared.evaluation import EVALUATION_BATCH_SIZE, Metrics, evaluate
 from shared.models.catalog import build_model
 from shared.models.device import choose_device
@@ -68,6 +69,8 @@ class ClientRuntime:
         Raises:
             ConfigError: The arrays are not the model's, or an override is out of range.
         """
+        if self.config.dp:
+            raise UsageError("dp is not part of this version; run without it")
         data = self.client(partition_id)
         settings = settings_of(self._overridden(overrides or {}))
         self.model.load(arrays)

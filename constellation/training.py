@@ -84,6 +84,8 @@ def run(
         check_resumable(stored, settings)
     if settings.engine != "local":
         raise UsageError(f"engine {settings.engine!r} is not part of this version; run with --engine local")
+    if settings.dp:
+        raise UsageError("dp is not part of this version; run without it")
     with _alone_in_this_process(), _one_torch_thread(), _quiet_flower():
         data = federate(settings)
         if baselines:

@@ -33,6 +33,9 @@ REASON_WORDS: Mapping[str, str] = MappingProxyType(
         Reason.NON_FINITE: "the update holds NaN or infinity",
         Reason.NUM_EXAMPLES: "the example count is not believable",
         Reason.NORM: "the update is far larger than the other clients' updates",
+        Reason.BUDGET_EXHAUSTED: "the privacy budget of the client's data is spent",
+        Reason.PRIVACY_LEDGER: "the client cannot trust its record of the privacy it spent",
+        Reason.PRIVACY: "the client trained with less privacy than was asked for",
     }
 )
 

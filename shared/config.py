@@ -84,6 +84,13 @@ class RunConfig:
     key_dir: str = ""  # clients' keys; "" is the user's data folder
     attack: tuple[str, ...] = ()  # NAME:K makes K clients hostile
 
+    # Differential privacy of each example
+    dp: bool = False
+    target_epsilon: float = 0.0  # the budget of a client's data; 0 is none. With noise too: when the client stops
+    noise_multiplier: float = 0.0  # sigma; 0 is as little as keeps all rounds within target-epsilon
+    max_grad_norm: float = 1.0  # C: the L2 norm that each example's gradient is clipped to
+    delta: float = 0.0  # 0 is min(1e-5, 1/(10 n)) for a client of n examples
+
     # Output
     output: str = "runs"
     web_port: int = 5000

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 
 from shared.config_ranges import ATTACKS
 
-_DATA, _FEDERATION, _TRAINING, _ENGINE, _TRUST, _OUTPUT = (
+_DATA, _FEDERATION, _TRAINING, _ENGINE, _TRUST, _PRIVACY, _OUTPUT = (
     "Data and model",
     "Federation",
     "Local training",
     "Engine",
     "Verification and attacks",
+    "Differential privacy",
     "Output",
 )
 
@@ -73,6 +74,11 @@ HELP: Mapping[str, tuple[str, str]] = types.MappingProxyType(
             _TRUST,
             f"make K clients hostile, as NAME:K: {', '.join(ATTACKS)}",
         ),
+        "dp": (_PRIVACY, "clip each example's gradient and add noise, so that no example can be told from the model"),
+        "target_epsilon": (_PRIVACY, "budget of each client's data; noise is calibrated so that all rounds keep to it"),
+        "noise_multiplier": (_PRIVACY, "noise over the clipping norm, instead of a calibrated one; 0 is calibrated"),
+        "max_grad_norm": (_PRIVACY, "L2 norm that each example's gradient is clipped to"),
+        "delta": (_PRIVACY, "chance that the guarantee fails; 0 is min(1e-5, 1/(10 n)) for a client of n examples"),
         "output": (_OUTPUT, "folder that gets one folder a run"),
         "web_port": (
             _OUTPUT,

@@ -97,6 +97,16 @@ def _at_most_num_clients(key: str) -> Check:
     return check
 
 
+def _privacy(values: Values) -> None:
+    """Refuse half a guarantee: privacy without noise, or its constants without it."""
+    if values["dp"]:
+        has_noise = values["target-epsilon"] > 0 or values["noise-multiplier"] > 0
+        require("dp", has_noise, "given with target-epsilon or noise-multiplier: nothing says how much noise", True)
+        return
+    for key in ("target-epsilon", "noise-multiplier", "delta"):
+        require(key, values[key] == 0, "given with dp: without it nothing is private", values[key])
+
+
 _CHECKS: tuple[Check, ...] = (
     _non_empty("dataset"),
     _non_empty("model"),
@@ -134,6 +144,11 @@ _CHECKS: tuple[Check, ...] = (
     _at_most_num_clients("min-valid"),
     _number("max-norm-factor", 0),
     _number("max-client-weight", 0, maximum=1),
+    _number("target-epsilon", 0),
+    _number("noise-multiplier", 0),
+    _number("max-grad-norm", 0, above=True),
+    _number("delta", 0, maximum=0.5),
+    _privacy,
     _number("web-port", 0, maximum=65_535),
     _attacks,
 )

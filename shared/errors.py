@@ -15,6 +15,7 @@ ConstellationError              the run fails: exit code 1
 │   └── BadEvent                an event is not of the form that events have (``field`` names where)
 ├── Conflict                    what was asked of a run does not go with its state
 ├── Unreachable                 another process gave no answer; caught where it is tried again
+├── PrivacyRefused              a client does not train: its privacy budget is spent, or its ledger cannot be trusted
 ├── WorkerError                 a worker process cannot be started or kept alive
 └── RunFailed                   the federation cannot go on: no client is left, or the disk is full
 """
@@ -110,6 +111,18 @@ class Conflict(ConstellationError):
 
 class Unreachable(ConstellationError):
     """No answer came: refused, cut, timed out, or not of the protocol."""
+
+
+class PrivacyRefused(ConstellationError):
+    """A client does not train: its privacy budget is spent, or what it spent cannot be trusted.
+
+    Attributes:
+        reason: A stable code from ``shared.reasons.Reason``, which the server is told.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 class WorkerError(ConstellationError):

@@ -179,6 +179,32 @@ class PhaseEnded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrivacySpent(Event):
+    """What the clients' accountants say after a train phase; everything so far, over the life of their data.
+
+    ``accountant`` to ``steps`` are those of the client with the largest epsilon.
+    """
+
+    type: ClassVar[str] = "privacy-spent"
+    server_round: int
+    unit: str  # what is protected: "example"
+    epsilon: float  # maximum over clients
+    epsilon_median: float
+    delta: float
+    target_epsilon: float | None = None  # the budget
+    accountant: str  # "prv", "rdp"
+    noise_multiplier: float
+    max_grad_norm: float
+    sample_rate: float
+    steps: int
+    sampler: str
+    num_clients: int  # that trained so far
+    exhausted_clients: int  # whose budget is spent
+    warning: str  # where the number means little, "" where it does not
+    by_client: dict[str, float]  # epsilon, at most the first 1,000 clients
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEvaluated(Event):
     """The global model on the central test set; round 0 is the initial model."""
 
@@ -240,6 +266,7 @@ EVENT_TYPES: Mapping[str, type[Event]] = {
         UpdateCapped,
         UpdateLate,
         PhaseEnded,
+        PrivacySpent,
         ModelEvaluated,
         ClientsEvaluated,
         RoundClosed,

@@ -27,3 +27,7 @@ class Reason(StrEnum):
     NON_FINITE = "non-finite"
     NUM_EXAMPLES = "num-examples"
     NORM = "norm"
+    # Said by the client itself, signed: it does not train, and neither asks for another chance nor is at fault.
+    BUDGET_EXHAUSTED = "budget-exhausted"  # the privacy budget of its data is spent; it is not asked to train again
+    PRIVACY_LEDGER = "privacy-ledger"  # its record of what was spent is missing, edited or older than it was
+    PRIVACY = "privacy"  # trained with less privacy than was asked for, or does not say with how much

@@ -59,6 +59,11 @@ RANGES: list[tuple[str, list[Any], list[Any]]] = [
     ("min-valid", [1, 3], [0, 4]),
     ("max-norm-factor", [0.0, 10.0], [-1.0, float("nan")]),
     ("max-client-weight", [0.0, 0.1, 1.0], [-0.1, 1.1]),
+    ("dp", [False], [True]),
+    ("target-epsilon", [0.0], [-1.0, float("nan"), float("inf"), 3.0]),
+    ("noise-multiplier", [0.0], [-0.1, float("nan"), float("inf"), 1.1]),
+    ("max-grad-norm", [1e-3, 1, 10.0], [0.0, -1.0, float("nan"), float("inf")]),
+    ("delta", [0.0], [-1e-6, 0.51, float("nan"), 1e-5]),
     ("web-port", [0, 65_535], [-1, 65_536]),
     ("attack", [(), ("forge:1",), ("forge:1", "nan:2")], [("forge",), ("forge:0",), ("nan:4",), ("nan:2", "scale:2")]),
 ]
@@ -70,6 +75,17 @@ FREE = {"data-dir", "key-dir", "aggregation", "signatures", "no-dashboard"}  # a
 
 def cases(which: int) -> list[Any]:
     return [pytest.param(key, value, id=f"{key}={value!r}") for key, *ranges in RANGES for value in ranges[which]]
+
+
+def test_privacy_is_on_with_a_budget_or_noise_or_both() -> None:
+    assert RunConfig(dp=True, target_epsilon=8, delta=1e-6).delta == 1e-6
+    assert RunConfig(dp=True, noise_multiplier=1.1).target_epsilon == 0
+    assert RunConfig(dp=True, noise_multiplier=1.1, target_epsilon=3).noise_multiplier == 1.1
+    with pytest.raises(ConfigError, match="dp must be given with target-epsilon or noise-multiplier"):
+        RunConfig(dp=True, delta=1e-6)
+    for key in ("target_epsilon", "noise_multiplier", "delta"):
+        with pytest.raises(ConfigError, match=f"{key_of(key)} must be given with dp"):
+            RunConfig(**{key: 0.5})
 
 
 def test_every_setting_has_a_range_here() -> None:
