@@ -10,6 +10,7 @@ from constellation.demo import demo
 from constellation.evaluate import evaluate
 from constellation.options import with_run_options
 from constellation.predict import predict
+from constellation.preview import preview
 from constellation.simulate import simulate
 from constellation.watch import watch
 
@@ -27,5 +28,6 @@ def register(app: typer.Typer) -> None:
     app.command("evaluate", help="Evaluate a run's model, class by class.")(evaluate)
     app.command("predict", help="Say what a run's model sees in a picture.")(predict)
     app.command("watch", help="Follow a run of a dashboard, in the terminal.")(watch)
+    app.command("preview", hidden=True, help="Compute previews for the dashboard.")(preview)
     runs.register(app)
     keys.register(app)

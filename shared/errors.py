@@ -16,6 +16,7 @@ ConstellationError              the run fails: exit code 1
 ├── Conflict                    what was asked of a run does not go with its state
 ├── Unreachable                 another process gave no answer; caught where it is tried again
 ├── PrivacyRefused              a client does not train: its privacy budget is spent, or its ledger cannot be trusted
+├── PreviewFailed               a preview of a run took too long or too much, or its process ended
 ├── WorkerError                 a worker process cannot be started or kept alive
 └── RunFailed                   the federation cannot go on: no client is left, or the disk is full
 """
@@ -123,6 +124,10 @@ class PrivacyRefused(ConstellationError):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
+
+
+class PreviewFailed(ConstellationError):
+    """A preview of a run took too long or too much, or its process ended."""
 
 
 class WorkerError(ConstellationError):

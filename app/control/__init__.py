@@ -1,1 +1,1 @@
-"""Runs as services over storage: started, watched, paused and resumed. Imports neither torch nor flwr, nor Flask."""
+"""Runs as services over storage: started, steered, watched, imported. Imports neither torch nor flwr, nor Flask."""
