@@ -19,7 +19,7 @@ from flwr.serverapp.strategy import Strategy
 from app import run_lock
 from app.engine.amends import missing_round_closed
 from app.engine.checkpoint import CheckpointStore
-from app.engine.control import Control, FileControl, ticking
+from app.engine.control import Control, FileControl, forget_control, ticking
 from app.engine.ending import run_to_end
 from app.engine.exchange import Exchange
 from app.engine.local_grid import LocalGrid
@@ -56,6 +56,7 @@ def run(
     control: Control | None = None,
     tick: Callable[[], None] | None = None,
     resume: Path | str | None = None,
+    run_dir: Path | str | None = None,
     baselines: bool = False,
     sampler: Sampler | None = None,
 ) -> RunResult:
@@ -68,6 +69,8 @@ def run(
         control: Who may pause and stop the run; by default a file in the run's folder.
         tick: Called some times a second while replies are awaited: a view with a clock redraws itself.
         resume: The folder of a run that was killed or stopped: it goes on from its last closed round.
+        run_dir: A folder that was prepared for the run, with its ``config.toml``: the run begins in it, or goes on
+            where there is a closed round. By default a folder is made.
         baselines: Also train one model on everybody's data, and clients alone, for comparison.
         sampler: Told of the run's processes while its rounds last: it may watch what they use.
 
@@ -77,10 +80,11 @@ def run(
     Raises:
         ConstellationError: The settings cannot be used, or the federation cannot go on.
     """
-    run_dir = Path(resume) if resume is not None else None
-    stored = folders.open_run_dir(run_dir) if run_dir else RunConfig()
+    given = resume if resume is not None else run_dir
+    folder = Path(given) if given is not None else None
+    stored = folders.open_run_dir(folder) if folder else RunConfig()
     settings = config or stored
-    if run_dir:
+    if folder:
         check_resumable(stored, settings)
     if settings.engine != "local":
         raise UsageError(f"engine {settings.engine!r} is not part of this version; run with --engine local")
@@ -90,7 +94,7 @@ def run(
         data = federate(settings)
         if baselines:
             check_measurable(data)
-        with _Run.prepared(settings, data, run_dir, control, tick) as prepared:
+        with _Run.prepared(settings, data, folder, control, tick, must_go_on=resume is not None) as prepared:
             return prepared.train([*sinks], sampler, with_baselines=baselines)
 
 
@@ -198,6 +202,8 @@ class _Run:
         run_dir: Path | None,
         control: Control | None,
         tick: Callable[[], None] | None,
+        *,
+        must_go_on: bool,
     ) -> Iterator[_Run]:
         """Check everything that can be checked, then make the folder, then start the workers."""
         trusted = trusted_update(config, data) if config.aggregation in NEEDS_TRUSTED_UPDATE else None
@@ -211,13 +217,15 @@ class _Run:
             with run_lock.held(folder), closing(open_store(folder, is_new=run_dir is None)) as store:
                 if run_dir:
                     keep_settings(run_dir, config)
+                if must_go_on:  # by hand; a supervisor has said what it wants before it started us
+                    forget_control(folder)
                 yield cls(
                     config=config,
                     data=data,
                     inner=inner,
                     initial=initial,
                     run_dir=folder,
-                    is_resumed=run_dir is not None,
+                    is_resumed=must_go_on or (run_dir is not None and store.has_closed_round()),
                     grid=grid,
                     store=store,
                     control=ticking(control or FileControl(folder), tick),
@@ -226,7 +234,7 @@ class _Run:
     def train(self, sinks: list[EventSink], sampler: Sampler | None, *, with_baselines: bool) -> RunResult:
         """Run the rounds and write the results; a run that fails leaves its report too."""
         events_path = self.run_dir / folders.EVENTS_FILE
-        first_seq = last_seq(events_path) + 1 if self.is_resumed else 1
+        first_seq = last_seq(events_path) + 1  # a start that closed no round leaves events too
         log = EventLog(self.run_dir.name, [JsonlSink(events_path), *sinks], time.time, first_seq)
         try:
             with _watched(sampler, self.run_dir.name, self.grid):

@@ -115,6 +115,17 @@ class CheckpointStore:
             )
             self._forget_before(checkpoint.server_round - _KEPT_ROUNDS + 1)
 
+    def has_closed_round(self) -> bool:
+        """Tell whether there is something to go on with.
+
+        Raises:
+            CheckpointError: The file does not read back.
+        """
+        try:
+            return self._db.execute("SELECT 1 FROM closed_round LIMIT 1").fetchone() is not None
+        except sqlite3.DatabaseError as error:
+            raise self._corrupt(str(error)) from error
+
     def load(self) -> Checkpoint:
         """Read the last closed round.
 

@@ -66,6 +66,11 @@ def ticking(control: Control, tick: Callable[[], None] | None) -> Control:
     return Ticking(control, tick) if tick is not None else control
 
 
+def forget_control(run_dir: Path) -> None:
+    """Drop what an earlier start of the run was asked: a stop that it obeyed would stop the next one at once."""
+    (run_dir / CONTROL_FILE).unlink(missing_ok=True)
+
+
 def write_control(run_dir: Path, desired: Desired) -> None:
     """Ask the run in ``run_dir`` to pause, go on or stop."""
     fresh = run_dir / f".{CONTROL_FILE}-{os.getpid()}"
