@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from shared.events import ClientsEvaluated, Event, ModelEvaluated, PhaseEnded, RoundClosed
+from shared.events import ClientsEvaluated, Event, ModelEvaluated, PhaseEnded, PrivacySpent, RoundClosed
 
 Scalars = Mapping[str, float]
 
@@ -31,6 +31,9 @@ def scalars_of(event: Event) -> tuple[int, Scalars]:
                 f"{event.phase}/collect-seconds": event.collect_seconds,
                 f"{event.phase}/aggregate-seconds": event.aggregate_seconds,
             }
+        case PrivacySpent():
+            server_round = event.server_round
+            found = {"privacy/epsilon": event.epsilon, "privacy/epsilon-median": event.epsilon_median}
         case RoundClosed():
             server_round = event.server_round
             found = {"round/seconds": event.seconds, "round/checkpoint-seconds": event.checkpoint_seconds}
