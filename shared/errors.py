@@ -12,7 +12,8 @@ ConstellationError              the run fails: exit code 1
 ├── StoreError                  the run store cannot be opened, read or written
 │   ├── NotFound                there is no such run, model or event
 │   ├── SeqGap                  events of a run are missing before those that were sent (``last_seq`` is known)
-│   └── BadEvent                an event is not of the form that events have (``field`` names where)
+│   ├── BadEvent                an event is not of the form that events have (``field`` names where)
+│   └── BadQuery                a question to the store is not of the form it has (``field`` names where)
 ├── Conflict                    what was asked of a run does not go with its state
 ├── Unreachable                 another process gave no answer; caught where it is tried again
 ├── PrivacyRefused              a client does not train: its privacy budget is spent, or its ledger cannot be trusted
@@ -99,6 +100,18 @@ class BadEvent(StoreError):
 
     Attributes:
         field: Where, as a path: ``events[3].seq``.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+class BadQuery(StoreError):
+    """A question to the store is not of the form it has.
+
+    Attributes:
+        field: Which part: ``cursor``, ``sort``.
     """
 
     def __init__(self, field: str, message: str) -> None:

@@ -1,0 +1,377 @@
+"""The run store: one object that answers every question about runs and takes in all that happens.
+
+It hands on to small modules: a question is one transaction that sees one state of the database, a change is one
+transaction or nothing. Methods may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
+
+from sqlalchemy import select
+
+from app.storage import (
+    client_queries,
+    event_queries,
+    model_queries,
+    round_queries,
+    run_queries,
+    run_writing,
+    update_queries,
+)
+from app.storage.checking import check_rows
+from app.storage.database import Database
+from app.storage.ingest import write_events
+from app.storage.objects import ObjectStore
+from app.storage.row_views import event_view, privacy_view
+from app.storage.tables import CLIENTS, EVENTS, ROUNDS, RUNS
+from app.storage.values import Ingested, Page, Row, RunProcess, RunSource, Scalar
+from app.storage.views import (
+    ClientView,
+    EventView,
+    ModelView,
+    PrivacyView,
+    RoundView,
+    RunDelta,
+    RunView,
+    Snapshot,
+    UpdateView,
+)
+from shared.errors import BadQuery, SeqGap
+
+MAX_POINTS = 5_000
+_REFUSALS_SHOWN = 50
+_MODELS_SHOWN = 200
+_ROUNDS_IN_DELTA = 1_000
+
+
+class Store:
+    """Runs, their events, and what follows from them."""
+
+    def __init__(self, database: Database, objects: ObjectStore, now: Callable[[], float]) -> None:
+        self._database = database
+        self._objects = objects
+        self._now = now
+
+    @classmethod
+    def open(cls, url: str, objects_url: str, *, now: Callable[[], float] = time.time) -> Self:
+        """Open a store, making or migrating its tables.
+
+        Args:
+            url: ``sqlite:///FILE`` or ``postgresql+psycopg://...``.
+            objects_url: Where models are kept, as fsspec names places: a folder, or ``s3://BUCKET/...``.
+            now: Unix seconds.
+
+        Raises:
+            StoreError: It cannot be opened, or is of a newer version.
+        """
+        return cls(Database(url), ObjectStore(objects_url), now)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- writing
+
+    def create_run(
+        self, run_id: str, config: Mapping[str, Scalar], *, name: str = "", origin: str = "dashboard", run_dir: str = ""
+    ) -> RunView:
+        """Make a queued run.
+
+        Raises:
+            Conflict: There is a run of this name.
+        """
+        now = self._now()
+        with self._database.write() as connection:
+            run_writing.insert_run(connection, run_id, config, name=name, origin=origin, run_dir=run_dir, now=now)
+            return run_queries.one_run(connection, run_id, now)[1]
+
+    def set_run(
+        self,
+        run_id: str,
+        *,
+        state: str | None = None,
+        desired_state: str | None = None,
+        reason: str | None = None,
+        error: str | None = None,
+        pid: int | None = None,
+        create_time: float | None = None,
+        host: str | None = None,
+        run_dir: str | None = None,
+    ) -> RunView:
+        """Change what whoever steers a run may change; what is None stays. A new state clears the old reason.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        now = self._now()
+        with self._database.write() as connection:
+            run_writing.change_run(
+                connection, run_id, state=state, desired_state=desired_state, reason=reason, error=error, pid=pid,
+                create_time=create_time, host=host, run_dir=run_dir, now=now,
+            )  # fmt: skip
+            return run_queries.one_run(connection, run_id, now)[1]
+
+    def ingest(self, run: str, rows: Sequence[Row], source: RunSource) -> Ingested:
+        """Take in events of one run, all or none; those that are known already count as taken.
+
+        Raises:
+            BadEvent: One is not of the form that events have; nothing is written.
+            SeqGap: Events between the last known one and the first of these are missing; nothing is written.
+        """
+        events = check_rows(run, rows)
+        with self._database.write() as connection:
+            first_ts = events[0].ts if events else self._now()
+            key, last_seq, is_new = run_writing.reported_run(connection, run, source, first_ts)
+            if events and events[0].seq > last_seq + 1:
+                raise SeqGap(run, last_seq)
+            fresh = []
+            seen = last_seq
+            for event in events:
+                if event.seq > seen:
+                    fresh.append(event)
+                    seen = event.seq
+            if not fresh:
+                return Ingested(last_seq=last_seq, is_new_run=is_new)
+            write_events(connection, key, fresh)
+            table = EVENTS.c
+            query = (
+                select(table.id, table.seq, table.ts, RUNS.c.run_id, table.type, table.data)
+                .select_from(EVENTS.join(RUNS, RUNS.c.id == table.run_key))
+                .where(table.run_key == key, table.seq > last_seq)
+                .order_by(table.seq)
+            )
+            views = tuple(event_view(row) for row in connection.execute(query))
+        return Ingested(last_seq=seen, events=views, is_new_run=is_new)
+
+    # --- runs
+
+    def run(self, run_id: str) -> RunView:
+        """Return one run.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        with self._database.read() as connection:
+            return run_queries.one_run(connection, run_id, self._now())[1]
+
+    def runs(
+        self,
+        *,
+        state: str | None = None,
+        query: str | None = None,
+        sort: str = "-created",
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[RunView]:
+        """Return a page of runs; ``query`` looks into ids, names, data sets, models and strategies.
+
+        Raises:
+            BadQuery: The sort, the limit or the cursor is not usable.
+        """
+        with self._database.read() as connection:
+            return run_queries.runs_page(
+                connection, state=state, query=query, sort=sort, limit=limit, cursor=cursor, now=self._now()
+            )
+
+    def config(self, run_id: str) -> dict[str, Scalar]:
+        """Return a run's settings.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        with self._database.read() as connection:
+            return run_queries.config_of(connection, run_queries.run_key_of(connection, run_id))
+
+    def living_runs(self) -> tuple[RunProcess, ...]:
+        """Return the runs that should have a living process: starting, running, paused or stopping."""
+        with self._database.read() as connection:
+            return run_queries.living(connection)
+
+    # --- one run's page
+
+    def snapshot(self, run_id: str, *, max_points: int = 500) -> Snapshot:
+        """Return all that the page of a run begins with, as of ``last_seq``.
+
+        Raises:
+            NotFound: There is no such run.
+            BadQuery: ``max_points`` is out of range.
+        """
+        checked_points(max_points)
+        with self._database.read() as connection:
+            key, run = run_queries.one_run(connection, run_id, self._now())
+            rounds = round_queries.rounds_of(connection, key, run)
+            return Snapshot.model_construct(
+                run=run,
+                last_seq=run.last_seq,
+                config=run_queries.config_of(connection, key),
+                rounds=round_queries.thinned(rounds, max_points),
+                num_rounds_known=len(rounds),
+                clients=client_queries.clients_of(connection, key, run),
+                current=round_queries.phase_now(connection, key, run),
+                partition=client_queries.partition_of(connection, key),
+                rejections=update_queries.newest_refusals(connection, key, _REFUSALS_SHOWN),
+                nodes=(),
+                privacy=self._privacy(connection, key, 0),
+                models=model_queries.models_of_run(connection, key, _MODELS_SHOWN),
+            )
+
+    def delta(self, run_id: str, after_seq: int) -> RunDelta:
+        """Return what changed in a run after its event ``after_seq``; ``current.updates`` are the changed ones only.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        if not 0 <= after_seq < 2**63:
+            raise BadQuery("after", "must be the number of an event, from 0")
+        with self._database.read() as connection:
+            key, run = run_queries.one_run(connection, run_id, self._now())
+            return RunDelta.model_construct(
+                run=run,
+                last_seq=run.last_seq,
+                rounds=tuple(
+                    round_queries.rounds_of(connection, key, run, ROUNDS.c.seq > after_seq, limit=_ROUNDS_IN_DELTA)
+                ),
+                clients=client_queries.clients_of(connection, key, run, CLIENTS.c.seq > after_seq),
+                current=round_queries.phase_now(connection, key, run, after_seq=after_seq),
+                rejections=update_queries.newest_refusals(connection, key, _REFUSALS_SHOWN, after_seq),
+                privacy=self._privacy(connection, key, after_seq),
+                nodes=(),
+                partition=client_queries.partition_of(connection, key, after_seq),
+                models=model_queries.models_of_run(connection, key, _MODELS_SHOWN, after_seq),
+            )
+
+    def rounds(self, run_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[RoundView]:
+        """Return a page of rounds, ascending.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        with self._database.read() as connection:
+            key, run = run_queries.one_run(connection, run_id, self._now())
+            return round_queries.rounds_page(connection, key, run, limit=limit, cursor=cursor)
+
+    def round(self, run_id: str, server_round: int) -> RoundView:
+        """Return one round.
+
+        Raises:
+            NotFound: There is no such run or round.
+        """
+        with self._database.read() as connection:
+            key, run = run_queries.one_run(connection, run_id, self._now())
+            return round_queries.one_round(connection, key, run, server_round)
+
+    def round_updates(self, run_id: str, server_round: int) -> tuple[UpdateView, ...]:
+        """Return what every client did in a round, in the order in which they were asked.
+
+        Raises:
+            NotFound: There is no such run or round.
+        """
+        with self._database.read() as connection:
+            key, run = run_queries.one_run(connection, run_id, self._now())
+            round_queries.one_round(connection, key, run, server_round)
+            return update_queries.updates_of_round(connection, key, server_round)
+
+    def updates(
+        self,
+        run_id: str,
+        *,
+        state: str | None = None,
+        reason: str | None = None,
+        client: str | None = None,
+        phase: str | None = None,
+        server_round: int | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[UpdateView]:
+        """Return a page of updates, newest first; with ``state="rejected"`` or a ``reason``, every refused reply.
+
+        Raises:
+            NotFound: There is no such run.
+            BadQuery: A filter, the limit or the cursor is not usable.
+        """
+        with self._database.read() as connection:
+            return update_queries.updates_page(
+                connection, run_queries.run_key_of(connection, run_id), state=state, reason=reason, client=client,
+                phase=phase, server_round=server_round, limit=limit, cursor=cursor,
+            )  # fmt: skip
+
+    def clients(self, run_id: str, *, limit: int = 100, cursor: str | None = None) -> Page[ClientView]:
+        """Return a page of clients, client-2 before client-10.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        with self._database.read() as connection:
+            key, run = run_queries.one_run(connection, run_id, self._now())
+            return client_queries.clients_page(connection, key, run, limit=limit, cursor=cursor)
+
+    # --- events and models
+
+    def events(
+        self,
+        *,
+        after: int = 0,
+        run: str | None = None,
+        types: Sequence[str] = (),
+        limit: int = 200,
+        newest_first: bool = False,
+    ) -> tuple[EventView, ...]:
+        """Return events whose id is above ``after``, oldest first unless it says otherwise.
+
+        Raises:
+            NotFound: There is no such run.
+            BadQuery: A filter or the limit is not usable.
+        """
+        with self._database.read() as connection:
+            return event_queries.events_after(
+                connection, after=after, run=run, types=types, limit=limit, newest_first=newest_first
+            )
+
+    def last_event_id(self) -> int:
+        """Return the newest event's id, 0 when there is none."""
+        with self._database.read() as connection:
+            return event_queries.last_id(connection)
+
+    def models(self, run_id: str | None = None, *, limit: int = 100, cursor: str | None = None) -> Page[ModelView]:
+        """Return a page of models, newest first.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        with self._database.read() as connection:
+            key = run_queries.run_key_of(connection, run_id) if run_id is not None else None
+            return model_queries.models_page(connection, key, limit=limit, cursor=cursor)
+
+    def lineage(self, digest: str) -> tuple[ModelView, ...]:
+        """Return a model and those it came from, newest first.
+
+        Raises:
+            NotFound: No run recorded it.
+        """
+        with self._database.read() as connection:
+            return model_queries.lineage_of(connection, digest)
+
+    def _privacy(self, connection: object, key: int, after_seq: int) -> PrivacyView | None:
+        table = RUNS.c
+        row = connection.execute(select(table.privacy, table.privacy_seq).where(table.id == key)).one()  # type: ignore[attr-defined]
+        return privacy_view(row.privacy) if row.privacy_seq > after_seq else None
+
+
+def checked_points(max_points: int) -> int:
+    """Return how many points a line may have.
+
+    Raises:
+        BadQuery: It is not from 2 to the maximum.
+    """
+    if not 2 <= max_points <= MAX_POINTS:
+        raise BadQuery("max_points", f"must be from 2 to {MAX_POINTS}, got {max_points}")
+    return max_points
