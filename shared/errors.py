@@ -18,6 +18,7 @@ ConstellationError              the run fails: exit code 1
 ├── Unreachable                 another process gave no answer; caught where it is tried again
 ├── PrivacyRefused              a client does not train: its privacy budget is spent, or its ledger cannot be trusted
 ├── PreviewFailed               a preview of a run took too long or too much, or its process ended
+├── ProtocolError               a message of secure aggregation is not what it has to be: its receiver goes no further
 ├── WorkerError                 a worker process cannot be started or kept alive
 └── RunFailed                   the federation cannot go on: no client is left, or the disk is full
 """
@@ -141,6 +142,8 @@ class PrivacyRefused(ConstellationError):
 
 class PreviewFailed(ConstellationError):
     """A preview of a run took too long or too much, or its process ended."""
+class ProtocolError(ConstellationError):
+    """A message of secure aggregation is not what it has to be; its receiver goes no further."""
 
 
 class WorkerError(ConstellationError):

@@ -174,6 +174,16 @@ def verify_request(
     return header
 
 
+def sign_statement(key: RSAPrivateKey, statement: bytes) -> bytes:
+    """Sign bytes that begin with a tag of their own, so that they are no update and no request."""
+    return key.sign(hashlib.sha256(statement).digest(), _PADDING, _PREHASHED)
+
+
+def is_statement_signed(key: RSAPublicKey, signature: bytes, statement: bytes) -> bool:
+    """Tell whether the owner of ``key`` signed the statement."""
+    return _is_signed(key, signature, hashlib.sha256(statement).digest())
+
+
 class _ByIdentity:
     """A key as part of a cache's key: equal to the very same object only, which the cache keeps alive."""
 

@@ -1,0 +1,379 @@
+"""``SecureAggregation``: the server learns the sum of the clients' changes, and no change alone.
+
+SecAgg+ (Bell et al., CCS 2020, figure 2, for an honest-but-curious server) over Flower's Message API, as a strategy of
+several stages around one of the FedAvg family: the inner strategy chooses the cohort and makes the next model of the
+mean. With groups, sums are secure inside a group and the group means go through a robust rule: per-client checks of
+values are impossible where values are hidden.
+"""
+
+from __future__ import annotations
+
+import copy
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg
+
+from app.engine.stages import Stage
+from app.strategies.verification import TRAIN, ExpectedArrays
+from app.strategies.wrapper import StrategyWrapper
+from shared.aggregation import NO_STATE, AggregationContext, AggregationRule, AggregationState
+from shared.errors import ProtocolError
+from shared.parameters import AnyArray, Arrays, ArraySpec, dtype_name
+from shared.records import config_record, from_array_record, to_array_record
+from shared.secagg.masks import Words, agreed_seed, expand
+from shared.secagg.neighbours import neighbours, threshold_of
+from shared.secagg.protocol import (
+    KEYS,
+    MASKED,
+    RECORD,
+    SHARES,
+    UNMASK,
+    UPDATE,
+    PublicKeys,
+    keys_from_record,
+    keys_to_record,
+    list_of,
+    nodes_of,
+)
+from shared.secagg.quantisation import FloatArray, Quantisation, weight_levels
+from shared.secagg.shamir import Share, combine
+
+MIN_GROUP = 3  # clients: the sum of two tells each of them the other's
+_SEED_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecAggSettings:
+    """How a cohort sums in secret."""
+
+    clip: float = 4.0  # of one coordinate of a change
+    max_examples: int = 10_000  # whoever has more counts as having these
+    groups: int = 1
+    timeout_s: float = 600.0  # of each stage
+
+
+class MaskedSchema:
+    """What replies hold: one array of words in the update stage, nothing but records of the protocol elsewhere."""
+
+    def expected(self, phase: str, model: Mapping[str, ArraySpec]) -> Mapping[str, ExpectedArrays]:
+        """Return the array records of a phase's replies by name."""
+        if phase != f"{TRAIN}.{UPDATE}":
+            return {}
+        size = sum(int(np.prod(spec.shape)) for spec in model.values() if np.dtype(spec.dtype).kind == "f")
+        words = ArraySpec(shape=(size + 1,), dtype=dtype_name(np.dtype(np.uint32)))
+        return {MASKED: ExpectedArrays(specs={MASKED: words})}
+
+
+@dataclass(slots=True, kw_only=True)
+class _Session:
+    """One round under way."""
+
+    name: str
+    requests: dict[int, Message]  # the inner strategy's own, by node
+    base: Arrays
+    keys: dict[int, PublicKeys] = field(default_factory=dict)
+    groups: list[list[int]] = field(default_factory=list)  # nodes
+    near: dict[int, list[int]] = field(default_factory=dict)  # neighbours, as the keys were sent
+    letters: dict[int, dict[int, bytes]] = field(default_factory=dict)  # sender -> addressee -> letter
+    masked: dict[int, Words] = field(default_factory=dict)
+
+    def came(self, group: Sequence[int]) -> list[int]:
+        """Return whose updates of a group came."""
+        return [node for node in group if node in self.masked]
+
+    def senders_to(self, node: int) -> list[int]:
+        """Return the neighbours whose letters there are for a node: with those it shares masks."""
+        return [other for other in self.near[node] if node in self.letters.get(other, {})]
+
+
+class SecureAggregation(StrategyWrapper):
+    """A strategy of the FedAvg family whose mean is made of masked updates."""
+
+    def __init__(
+        self,
+        inner: FedAvg,
+        settings: SecAggSettings | None = None,
+        *,
+        rule: AggregationRule | None = None,
+        num_malicious: int = 0,
+    ) -> None:
+        """Wrap a strategy.
+
+        Args:
+            inner: Chooses clients, and takes the mean as one client's model.
+            settings: How to sum.
+            rule: Made of the group means, each counting with its group's weight; by default their mean.
+            num_malicious: How many groups' means may be hostile, for the rule.
+        """
+        super().__init__(inner)
+        self._fedavg = inner
+        self._settings = settings or SecAggSettings()
+        self._rule = rule
+        self._num_malicious = num_malicious
+        self._rule_state: AggregationState = NO_STATE
+        self._session: _Session | None = None
+        self.reply_schema = MaskedSchema()
+
+    def state_dict(self) -> dict[str, AnyArray]:
+        """Return what the rule remembers; a session ends with its round."""
+        return dict(self._rule_state)
+
+    def load_state_dict(self, state: dict[str, AnyArray]) -> None:
+        """Go on from ``state_dict``'s answer."""
+        self._rule_state = dict(state)
+
+    # The stages
+
+    def stages(self, server_round: int) -> Sequence[Stage]:
+        """Return the exchanges before the unmasking, which is the train phase."""
+        del server_round
+        return [
+            Stage(name=name, timeout_s=self._settings.timeout_s, min_replies=MIN_GROUP)
+            for name in (KEYS, SHARES, UPDATE)
+        ]
+
+    def configure_stage(
+        self, stage: Stage, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Make the requests of one stage."""
+        if stage.name == KEYS:
+            requests = self._fedavg.configure_train(server_round, arrays, config, grid)
+            self._session = _Session(
+                name=secrets.token_hex(16),
+                requests={message.metadata.dst_node_id: message for message in requests},
+                base=from_array_record(arrays),
+            )
+            return [self._request(node, stage.phase, {"stage": KEYS}) for node in self._session.requests]
+        return self._share_requests(stage.phase) if stage.name == SHARES else self._update_requests(stage.phase)
+
+    def finish_stage(self, stage: Stage, server_round: int, replies: Sequence[Message]) -> None:
+        """Take the accepted replies of one stage. What is not of the protocol's form counts as not answered."""
+        del server_round
+        session = self._open
+        for reply in replies:
+            node = reply.metadata.src_node_id
+            try:
+                if stage.name == KEYS:
+                    session.keys[node] = _own_keys(reply, node)
+                elif stage.name == SHARES:
+                    session.letters[node] = _letters(reply, session.near[node])
+                else:
+                    session.masked[node] = from_array_record(reply.content.array_records[MASKED])[MASKED].copy()
+            except (ProtocolError, KeyError):
+                continue
+        if stage.name == KEYS:
+            self._form_groups(session)
+
+    def _form_groups(self, session: _Session) -> None:
+        nodes = sorted(session.keys)
+        secrets.SystemRandom().shuffle(nodes)  # hostile clients shall not choose their company
+        count = max(1, min(self._settings.groups, len(nodes) // MIN_GROUP))
+        session.groups = [nodes[first::count] for first in range(count)]
+        for group in session.groups:
+            session.near |= neighbours(group, secrets.randbits(64))
+
+    def _share_requests(self, phase: str) -> list[Message]:
+        session = self._open
+        return [
+            self._request(
+                node,
+                phase,
+                {
+                    "stage": SHARES,
+                    "threshold": threshold_of(len(near)),
+                    **keys_to_record([session.keys[other] for other in near]),
+                },
+            )
+            for node, near in session.near.items()
+        ]
+
+    def _update_requests(self, phase: str) -> list[Message]:
+        session = self._open
+        grid = self._grid(session)
+        messages = []
+        for node in session.letters:
+            senders = session.senders_to(node)
+            asked = {
+                "stage": UPDATE,
+                "nodes": [str(other) for other in senders],
+                "letters": [session.letters[other][node] for other in senders],
+                "clip": grid.clip,
+                "max-weight": grid.max_weight,
+                "cohort": grid.cohort,
+                "max-examples": self._settings.max_examples,
+            }
+            messages.append(self._request(node, phase, asked, content=session.requests[node].content))
+        return messages
+
+    # The train phase: unmasking
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Ask those whose updates came for the shares that take the masks off."""
+        del server_round, arrays, config, grid
+        session = self._open
+        messages = []
+        hidden = [session.came(group) for group in session.groups if len(session.came(group)) >= MIN_GROUP]
+        for node in [node for came in hidden for node in came]:
+            senders = session.senders_to(node)
+            asked = {
+                "stage": UNMASK,
+                "came": [str(other) for other in senders if other in session.masked],
+                "gone": [str(other) for other in senders if other not in session.masked],
+            }
+            messages.append(self._request(node, TRAIN, asked))
+        return messages
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Take the masks off each group's sum, and hand the mean to the inner strategy as one client's model.
+
+        Raises:
+            ValueError: Too few shares came, or they do not fit: the old model stays.
+        """
+        session, self._session = self._open, None
+        received = list(replies)
+        shares = _shares_by_owner(received, session)
+        means: list[tuple[FloatArray, int]] = []
+        for group in session.groups:
+            came = session.came(group)
+            if len(came) >= MIN_GROUP:
+                means.append(self._grid(session).decode(_unmasked_sum(session, came, shares)))
+        if not means or not received:
+            raise ValueError("no group has enough updates to hide each of them")
+        model = self._combine(server_round, session, means)
+        if model is None:
+            return None, None
+        pattern = copy.copy(received[0])
+        weight = sum(weight for _, weight in means)
+        metrics = MetricRecord({self._fedavg.weighted_by_key: weight})
+        pattern.content = RecordDict({self._fedavg.arrayrecord_key: to_array_record(model), "metrics": metrics})
+        return self._fedavg.aggregate_train(server_round, [pattern])
+
+    def _combine(self, server_round: int, session: _Session, means: Sequence[tuple[FloatArray, int]]) -> Arrays | None:
+        weights = [weight for _, weight in means]
+        if self._rule is None:
+            total = sum(weights)
+            mean = sum((weight / total * change for change, weight in means), np.zeros(len(means[0][0])))
+            return _moved(session.base, mean)
+        context = AggregationContext(base=session.base, server_round=server_round, num_malicious=self._num_malicious)
+        models = [_moved(session.base, change) for change, _ in means]
+        result, self._rule_state = self._rule(models, weights, context, self._rule_state)
+        return None if result is None else result.arrays
+
+    @property
+    def _open(self) -> _Session:
+        if self._session is None:
+            raise ValueError("no session of secure aggregation is open")
+        return self._session
+
+    def _grid(self, session: _Session) -> Quantisation:
+        cohort = len(session.requests)
+        return Quantisation(
+            clip=self._settings.clip,
+            max_weight=weight_levels(self._settings.max_examples, cohort),
+            cohort=cohort,
+        )
+
+    def _request(
+        self, node: int, phase: str, asked: Mapping[str, object], content: RecordDict | None = None
+    ) -> Message:
+        record = config_record({"session": self._open.name, **asked})  # type: ignore[dict-item]
+        return Message(RecordDict({**(content or {}), RECORD: record}), dst_node_id=node, message_type=phase)
+
+
+def _record_of(reply: Message) -> Mapping[str, object]:
+    record = reply.content.get(RECORD)
+    if not isinstance(record, ConfigRecord):
+        raise ProtocolError("a reply holds no record of the protocol")
+    return record
+
+
+def _own_keys(reply: Message, node: int) -> PublicKeys:
+    keys = keys_from_record(_record_of(reply))
+    if len(keys) != 1 or keys[0].node != node:
+        raise ProtocolError("a client sends its own keys and no others")
+    return keys[0]
+
+
+def _letters(reply: Message, near: Sequence[int]) -> dict[int, bytes]:
+    record = _record_of(reply)
+    letters = dict(zip(nodes_of(record, "nodes"), list_of(record, "letters", bytes), strict=False))
+    if letters.keys() != set(near):
+        raise ProtocolError("a client writes to each of its neighbours and to nobody else")
+    return letters
+
+
+def _shares_by_owner(replies: Sequence[Message], session: _Session) -> dict[int, list[Share]]:
+    """Collect the shares of each owner's one secret that is asked for, with the place each holder has."""
+    shares: dict[int, list[Share]] = {}
+    for reply in replies:
+        holder = reply.metadata.src_node_id
+        try:
+            record = _record_of(reply)
+            owners, values = nodes_of(record, "nodes"), list_of(record, "shares", bytes)
+            if len(owners) != len(values) or set(owners) != set(session.senders_to(holder)):
+                raise ProtocolError("a client gives one share for each of its neighbours")
+            found = {
+                owner: Share.from_bytes(session.near[owner].index(holder) + 1, value)
+                for owner, value in zip(owners, values, strict=True)
+            }
+        except (ProtocolError, ValueError, KeyError):
+            continue  # as if it had not answered
+        for owner, share in found.items():
+            shares.setdefault(owner, []).append(share)
+    return shares
+
+
+def _unmasked_sum(session: _Session, came: Sequence[int], shares: Mapping[int, Sequence[Share]]) -> Words:
+    """Add up a group's updates and take the masks off.
+
+    Raises:
+        ValueError: A secret has too few shares.
+    """
+    total = np.zeros_like(session.masked[came[0]])
+    for node in came:
+        total += session.masked[node]
+        total -= expand(_secret(node, session, shares), total.size)
+    gone = {other for node in came for other in session.senders_to(node) if other not in session.masked}
+    context = session.name.encode()
+    for node in sorted(gone):
+        private = _secret(node, session, shares)
+        for other in came:
+            if node in session.senders_to(other):
+                mask = expand(agreed_seed(private, session.keys[other].mask_key, "mask", context), total.size)
+                if other < node:
+                    total -= mask  # it added it
+                else:
+                    total += mask
+    return total
+
+
+def _secret(owner: int, session: _Session, shares: Mapping[int, Sequence[Share]]) -> bytes:
+    threshold = threshold_of(len(session.near[owner]))
+    found = shares.get(owner, ())
+    if len(found) < threshold:
+        raise ValueError(f"{len(found)} shares of node {owner}'s secret came, and {threshold} are needed")
+    return combine(found[:threshold], _SEED_BYTES)
+
+
+def _moved(base: Arrays, change: FloatArray) -> dict[str, AnyArray]:
+    """Return the model moved by a flat change, array by array in the order of sorted names; counters stay."""
+    moved: dict[str, AnyArray] = {}
+    start = 0
+    for name in sorted(base):
+        array = base[name]
+        if array.dtype.kind != "f":
+            moved[name] = array
+            continue
+        part = change[start : start + array.size].reshape(array.shape)
+        moved[name] = (array.astype(np.float64) + part).astype(array.dtype)
+        start += array.size
+    return {name: moved[name] for name in base}
