@@ -14,16 +14,19 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable, Mod
 
 from client.runtime import OVERRIDES, ClientRuntime
+from client.secagg_mod import make_secagg_mod
 from client.signing_mod import (
     MAX_REQUEST_AGE_S,
     identity_from_node_config,
     make_signing_mod,
+    peers_from_node_config,
     server_key_from_node_config,
 )
 from shared.config import Scalar, from_mapping
 from shared.datasets.federated import federate
-from shared.errors import ConfigError
+from shared.errors import ConfigError, ProtocolError
 from shared.records import from_array_record, record_dict, to_array_record
+from shared.secagg.protocol import KEYS, SHARES, UPDATE
 
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"  # names of the records on the wire
 RuntimeOf = Callable[[Context], ClientRuntime]
@@ -41,11 +44,24 @@ def _build(runtime_of: RuntimeOf, mods: Sequence[Mod]) -> ClientApp:
     def train(message: Message, context: Context) -> Message:
         return train_reply(message, context, runtime_of(context))
 
+    # The stages of secure aggregation: Flower wants a function for each message type before it lets a mod answer.
+    app.train(UPDATE)(train)
+    for stage in (KEYS, SHARES):
+        app.train(stage)(_no_stage)
+
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
         return evaluate_reply(message, context, runtime_of(context))
 
     return app
+
+
+def _no_stage(message: Message, context: Context) -> Message:
+    """Refuse a stage of secure aggregation that no mod has answered."""
+    del context
+    raise ProtocolError(
+        f"this client does not take part in secure aggregation: nobody here answers {message.metadata.message_type}"
+    )
 
 
 def train_reply(message: Message, context: Context, runtime: ClientRuntime) -> Message:
@@ -168,4 +184,6 @@ def _signing_mod() -> Mod:
 
 
 # Attacks are for simulations: the client of a deployment is never hostile because its server's settings say so.
-app = _build(runtime_from_context(), [_signing_mod()])
+app = _build(
+    runtime_from_context(), [_signing_mod(), make_secagg_mod(identity_from_node_config, peers_from_node_config)]
+)

@@ -19,6 +19,7 @@ from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp.typing import ClientAppCallable, Mod
 
 from shared.crypto.digest import DigestCache
+from shared.crypto.directory import FolderDirectory
 from shared.crypto.keys import (
     PUBLIC_SUFFIX,
     SERVER_ID,
@@ -216,6 +217,15 @@ def server_key_from_node_config(context: Context) -> RSAPublicKey:
     named = context.node_config.get("server-key-path")
     path = Path(str(named)).expanduser() if named else _key_path(context).with_name(f"{SERVER_ID}{PUBLIC_SUFFIX}")
     return load_public_key(path)
+
+
+def peers_from_node_config(context: Context) -> FolderDirectory:
+    """Take other clients' public keys from the folder of the client's own key: for secure aggregation.
+
+    Raises:
+        KeyStoreError: The node has no key.
+    """
+    return FolderDirectory(_key_path(context).parent)
 
 
 def _key_path(context: Context) -> Path:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from flwr.clientapp.typing import Mod
 
 from client.attacks import forging, hostile_mods
+from client.secagg_mod import make_secagg_mod
 from client.signing_mod import make_signing_mod
 from constellation.folders import key_dir_of
-from constellation.simulated_keys import simulated_identities
+from constellation.simulated_keys import SimulatedDirectory, simulated_identities
 from shared.config import RunConfig
+from shared.crypto.directory import FolderDirectory
 from shared.crypto.keys import SERVER_ID, KeyStore
 
 
@@ -24,5 +26,9 @@ def mods_of(config: RunConfig) -> list[Mod]:
         return [*outer, *inner]
     store = KeyStore(key_dir_of(config))
     server_key = store.load_or_create(SERVER_ID).public_key()
-    signing = make_signing_mod(forging(config, simulated_identities(store)), lambda _: server_key)
-    return [*outer, signing, *inner]
+    identity_of = forging(config, simulated_identities(store))
+    signing = make_signing_mod(identity_of, lambda _: server_key)
+    if not config.secure_aggregation:
+        return [*outer, signing, *inner]
+    directory = SimulatedDirectory(FolderDirectory(key_dir_of(config)))
+    return [*outer, signing, make_secagg_mod(identity_of, lambda _: directory), *inner]

@@ -207,10 +207,9 @@ class _Run:
     ) -> Iterator[_Run]:
         """Check everything that can be checked, then make the folder, then start the workers."""
         trusted = trusted_update(config, data) if config.aggregation in NEEDS_TRUSTED_UPDATE else None
-        inner, initial = (
-            make_strategy(config, trusted),
-            initial_arrays(config, data),
-        )  # may fail: nothing is written yet
+        # May fail: nothing is written yet.
+        inner = make_strategy(config, trusted, max(map(data.num_examples, range(data.num_clients))))
+        initial = initial_arrays(config, data)
         grid = start_grid(config, data, mods_of(config))
         with grid:
             folder = run_dir or folders.create_run_dir(config, folders.new_run_id())

@@ -91,6 +91,11 @@ class RunConfig:
     max_grad_norm: float = 1.0  # C: the L2 norm that each example's gradient is clipped to
     delta: float = 0.0  # 0 is min(1e-5, 1/(10 n)) for a client of n examples
 
+    # Secure aggregation
+    secure_aggregation: bool = False
+    secagg_groups: int = 1  # sums are secret inside a group; an aggregation rule works on the groups' means
+    secagg_clip: float = 4.0  # of one coordinate of a change: what is farther out is cut
+
     # Output
     output: str = "runs"
     web_port: int = 5000

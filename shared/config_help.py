@@ -79,6 +79,9 @@ HELP: Mapping[str, tuple[str, str]] = types.MappingProxyType(
         "noise_multiplier": (_PRIVACY, "noise over the clipping norm, instead of a calibrated one; 0 is calibrated"),
         "max_grad_norm": (_PRIVACY, "L2 norm that each example's gradient is clipped to"),
         "delta": (_PRIVACY, "chance that the guarantee fails; 0 is min(1e-5, 1/(10 n)) for a client of n examples"),
+        "secure_aggregation": (_PRIVACY, "let the server learn the sum of the updates and no update alone (SecAgg+)"),
+        "secagg_groups": (_PRIVACY, "sums are secret inside a group; --aggregation then works on the groups' means"),
+        "secagg_clip": (_PRIVACY, "cut each coordinate of a change to this"),
         "output": (_OUTPUT, "folder that gets one folder a run"),
         "web_port": (
             _OUTPUT,

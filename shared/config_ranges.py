@@ -97,6 +97,18 @@ def _at_most_num_clients(key: str) -> Check:
     return check
 
 
+def _secure_aggregation(values: Values) -> None:
+    """Refuse secrets that nobody could trust, or that would not be any."""
+    if not values["secure-aggregation"]:
+        require("secagg-groups", values["secagg-groups"] == 1, "given with secure-aggregation", values["secagg-groups"])
+        return
+    require("secure-aggregation", values["signatures"], "used with signatures: keys must be their owners'", True)
+    least = 3 * values["secagg-groups"]
+    fits = values["num-clients"] * values["fraction"] >= least
+    wanted = f"at most a third of the {values['num-clients'] * values['fraction']:g} clients of a round"
+    require("secagg-groups", fits, wanted, values["secagg-groups"])
+
+
 def _privacy(values: Values) -> None:
     """Refuse half a guarantee: privacy without noise, or its constants without it."""
     if values["dp"]:
@@ -149,6 +161,9 @@ _CHECKS: tuple[Check, ...] = (
     _number("max-grad-norm", 0, above=True),
     _number("delta", 0, maximum=0.5),
     _privacy,
+    _number("secagg-groups", 1),
+    _number("secagg-clip", 0, above=True),
+    _secure_aggregation,
     _number("web-port", 0, maximum=65_535),
     _attacks,
 )

@@ -142,6 +142,8 @@ class PrivacyRefused(ConstellationError):
 
 class PreviewFailed(ConstellationError):
     """A preview of a run took too long or too much, or its process ended."""
+
+
 class ProtocolError(ConstellationError):
     """A message of secure aggregation is not what it has to be; its receiver goes no further."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeGuard
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -48,7 +49,7 @@ def override_aggregation(strategy: Strategy, config: RunConfig, trusted: Trusted
         PluginError: A rule named as ``"pkg.mod:attr"`` cannot be imported.
     """
     rule = aggregation_rule(config.aggregation)
-    if not isinstance(strategy, CustomFedAvgStrategy) and type(strategy) not in _MEAN_INSIDE:
+    if not has_mean_inside(strategy):
         raise ConfigError(
             f"aggregation {config.aggregation} replaces the mean of fedavg, fedprox, fedavgm, fedadam, fedyogi, "
             f"fedadagrad and of subclasses of CustomFedAvgStrategy; strategy {config.strategy} aggregates its own way"
@@ -58,11 +59,15 @@ def override_aggregation(strategy: Strategy, config: RunConfig, trusted: Trusted
             f"aggregation {config.aggregation} compares updates with one that the server trains on data of its own, "
             "which it has in simulations only; choose trimmed-mean, multikrum or geometric-median"
         )
-    assert isinstance(strategy, FedAvg)
     needs_trusted = config.aggregation in NEEDS_TRUSTED_UPDATE
     return AggregationOverride(
         strategy, rule, num_malicious=config.num_malicious, trusted=trusted if needs_trusted else None
     )
+
+
+def has_mean_inside(strategy: Strategy) -> TypeGuard[FedAvg]:
+    """Tell whether a strategy makes a mean that something else may take the place of."""
+    return isinstance(strategy, CustomFedAvgStrategy) or type(strategy) in _MEAN_INSIDE
 
 
 def aggregation_rule(name: str) -> AggregationRule:

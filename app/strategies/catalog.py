@@ -27,6 +27,7 @@ from app.strategies.aggregation_override import TrustedUpdate, override_aggregat
 from app.strategies.custom_fedavg import CustomFedAvgStrategy
 from app.strategies.plugin import load_strategy
 from app.strategies.sampling import cohort_size, sampling_arguments
+from app.strategies.secagg import DEFAULT_MAX_EXAMPLES, in_secret
 from app.strategies.validation import ValidationPolicy
 from shared.aggregation import UPDATES_NEEDED
 from shared.config import RunConfig
@@ -43,12 +44,15 @@ DEFAULT_PROXIMAL_MU = 0.1  # of fedprox when proximal-mu is 0: with mu = 0 it wo
 DEFAULT_TRIM = 0.2  # of each tail, as Flower's FedTrimmedAvg
 
 
-def make_strategy(config: RunConfig, trusted: TrustedUpdate | None = None) -> Strategy:
+def make_strategy(
+    config: RunConfig, trusted: TrustedUpdate | None = None, max_examples: int = DEFAULT_MAX_EXAMPLES
+) -> Strategy:
     """Build the strategy that ``config`` names, with ``config.aggregation`` in the place of its mean.
 
     Args:
         config: The settings.
         trusted: Trains the server's own update, for the aggregation rules that compare the clients' with it.
+        max_examples: The most any client has, for the weights of secure aggregation.
 
     Raises:
         ConfigError: There is no such strategy or aggregation, or the settings contradict it.
@@ -59,6 +63,8 @@ def make_strategy(config: RunConfig, trusted: TrustedUpdate | None = None) -> St
     if builder is None and not is_plugin(config.strategy):
         raise ConfigError(_unknown(config.strategy))
     strategy = builder(config) if builder else load_strategy(config)
+    if config.secure_aggregation:
+        return in_secret(strategy, config, max_examples)
     if not config.aggregation:
         return strategy
     _refuse_small_cohort(config)

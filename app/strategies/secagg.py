@@ -16,13 +16,21 @@ from dataclasses import dataclass, field
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg
+from flwr.serverapp.strategy import FedAvg, Strategy
 
 from app.engine.stages import Stage
+from app.strategies.aggregation_override import aggregation_rule, has_mean_inside
 from app.strategies.verification import TRAIN, ExpectedArrays
 from app.strategies.wrapper import StrategyWrapper
-from shared.aggregation import NO_STATE, AggregationContext, AggregationRule, AggregationState
-from shared.errors import ProtocolError
+from shared.aggregation import (
+    NEEDS_TRUSTED_UPDATE,
+    NO_STATE,
+    AggregationContext,
+    AggregationRule,
+    AggregationState,
+)
+from shared.config import RunConfig
+from shared.errors import ConfigError, ProtocolError
 from shared.parameters import AnyArray, Arrays, ArraySpec, dtype_name
 from shared.records import config_record, from_array_record, to_array_record
 from shared.secagg.masks import Words, agreed_seed, expand
@@ -43,6 +51,7 @@ from shared.secagg.protocol import (
 from shared.secagg.quantisation import FloatArray, Quantisation, weight_levels
 from shared.secagg.shamir import Share, combine
 
+DEFAULT_MAX_EXAMPLES = 10_000
 MIN_GROUP = 3  # clients: the sum of two tells each of them the other's
 _SEED_BYTES = 32
 
@@ -52,9 +61,37 @@ class SecAggSettings:
     """How a cohort sums in secret."""
 
     clip: float = 4.0  # of one coordinate of a change
-    max_examples: int = 10_000  # whoever has more counts as having these
+    max_examples: int = DEFAULT_MAX_EXAMPLES  # whoever has more counts as having these
     groups: int = 1
     timeout_s: float = 600.0  # of each stage
+
+
+def in_secret(strategy: Strategy, config: RunConfig, max_examples: int) -> SecureAggregation:
+    """Let a strategy's mean be made of masked updates.
+
+    Raises:
+        ConfigError: The strategy needs to see updates, or so does the aggregation rule.
+    """
+    if not has_mean_inside(strategy):
+        raise ConfigError(
+            f"secure-aggregation hides the updates that strategy {config.strategy} needs to see; use fedavg, fedprox, "
+            "fedavgm, fedadam, fedyogi or fedadagrad"
+        )
+    if config.aggregation in NEEDS_TRUSTED_UPDATE:
+        raise ConfigError(f"secure-aggregation does not go with aggregation {config.aggregation}; choose median")
+    if config.aggregation not in ("", "mean") and config.secagg_groups == 1:
+        raise ConfigError(
+            f"secure-aggregation hides the updates that aggregation {config.aggregation} needs to see; it can work on "
+            "the means of groups: give secagg-groups"
+        )
+    settings = SecAggSettings(
+        clip=config.secagg_clip,
+        max_examples=max_examples,
+        groups=config.secagg_groups,
+        timeout_s=config.round_timeout_s,
+    )
+    rule = aggregation_rule(config.aggregation) if config.aggregation else None
+    return SecureAggregation(strategy, settings, rule=rule, num_malicious=config.num_malicious)
 
 
 class MaskedSchema:
