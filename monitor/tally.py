@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from monitor import rows
 from monitor.metrics import accuracy_of, loss_of
@@ -133,8 +133,13 @@ def _identified(tally: RoundTally, row: Row) -> None:
     for counts in (tally.asked, tally.num_bytes):
         if node in counts:
             counts[client] += counts.pop(node)
+    if node in tally.late:
+        tally.late[client] += tally.late.pop(node)
     if node in tally.train_seconds:
         tally.train_seconds[client] = tally.train_seconds.pop(node)
+    tally.refusals = [
+        replace(refusal, client=client) if refusal.client == node else refusal for refusal in tally.refusals
+    ]
 
 
 def _accepted(tally: RoundTally, row: Row) -> None:

@@ -58,6 +58,17 @@ def checked_limit(limit: int, maximum: int = MAX_LIMIT) -> int:
     return limit
 
 
+def text_of(field: str, value: str, maximum: int = 200) -> str:
+    """Return a text that a database can be asked for.
+
+    Raises:
+        BadQuery: It is not readable, or too long.
+    """
+    if len(value) > maximum or not value.isprintable():
+        raise BadQuery(field, f"must be readable text of at most {maximum} characters")
+    return value
+
+
 def _is_value(value: object, wanted: type) -> bool:
     if isinstance(value, bool):
         return False

@@ -66,6 +66,18 @@ def models_of_run(connection: Connection, run_key: int, limit: int, after_seq: i
     return tuple(map(model_view, connection.execute(query)))
 
 
+def model_of_round(connection: Connection, run_key: int, number: int) -> ModelView:
+    """Return the model after a round.
+
+    Raises:
+        NotFound: It was not recorded.
+    """
+    row = connection.execute(select_models(MODELS.c.run_key == run_key, MODELS.c.server_round == number)).first()
+    if row is None:
+        raise NotFound(f"no model is recorded after round {number}")
+    return model_view(row)
+
+
 def lineage_of(connection: Connection, digest: str) -> tuple[ModelView, ...]:
     """Return a model and those it came from, newest first.
 

@@ -176,7 +176,7 @@ def _phase_ended(board: Board, event: CheckedEvent) -> None:
         record.collect_seconds += collect
         record.aggregate_seconds += aggregate
         record.kept_old_model = record.kept_old_model or row.get("kept-old-model") is True
-        record.train_loss = loss_of(metrics)
+        record.train_loss, record.train_accuracy = loss_of(metrics), accuracy_of(metrics)
     _note_metrics(board, "evaluate" if phase == "evaluate" else "train", record.server_round, metrics)
 
 
@@ -312,6 +312,7 @@ def _accepted(board: Board, event: CheckedEvent) -> None:
     update = _update(board, record, name, event)
     _answered(record, update)
     metrics = rows.mapping(row, "metrics")
+    counted_before = update.num_examples or 0
     update.num_examples, update.norm = rows.whole(row, "num-examples"), rows.number(row, "norm")
     update.loss, update.accuracy = loss_of(metrics), accuracy_of(metrics)
     kept = _bounded(metrics)
@@ -321,6 +322,7 @@ def _accepted(board: Board, event: CheckedEvent) -> None:
     update.state, update.ts, update.reason, update.detail = "accepted", event.ts, "", ""
     if update.phase == "train":
         record.accepted += is_new
+        record.num_examples += update.num_examples - counted_before
         board.run.updates_accepted += is_new
         if client is not None:
             client.accepted += is_new

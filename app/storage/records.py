@@ -82,12 +82,14 @@ class RoundRecord:
     clients_evaluated: str = ""  # the event, as JSON
     is_evaluated: bool = False
     train_loss: float | None = None
+    train_accuracy: float | None = None
     model_digest: str = ""
     kept_old_model: bool = False
     accepted: int = 0
     rejected: int = 0
     late: int = 0
     capped: int = 0
+    num_examples: int = 0  # behind the accepted updates
     evaluations_accepted: int = 0
     evaluations_rejected: int = 0
     evaluations_late: int = 0

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Self
+from pathlib import Path
+from typing import BinaryIO, Literal, Self
 
 from sqlalchemy import select
 
 from app.storage import (
     client_queries,
     event_queries,
+    exporting,
+    key_values,
+    metric_queries,
     model_queries,
+    models,
+    nodes,
     round_queries,
     run_queries,
     run_writing,
@@ -27,11 +33,14 @@ from app.storage.ingest import write_events
 from app.storage.objects import ObjectStore
 from app.storage.row_views import event_view, privacy_view
 from app.storage.tables import CLIENTS, EVENTS, ROUNDS, RUNS
-from app.storage.values import Ingested, Page, Row, RunProcess, RunSource, Scalar
+from app.storage.values import Ingested, NodeSample, Page, Row, RunProcess, RunSource, SamplePoint, Scalar
 from app.storage.views import (
     ClientView,
+    Comparison,
     EventView,
+    MetricsView,
     ModelView,
+    NodeView,
     PrivacyView,
     RoundView,
     RunDelta,
@@ -39,7 +48,9 @@ from app.storage.views import (
     Snapshot,
     UpdateView,
 )
+from monitor.tables import RoundRow
 from shared.errors import BadQuery, SeqGap
+from shared.events import JsonValue
 
 MAX_POINTS = 5_000
 _REFUSALS_SHOWN = 50
@@ -152,6 +163,43 @@ class Store:
             views = tuple(event_view(row) for row in connection.execute(query))
         return Ingested(last_seq=seen, events=views, is_new_run=is_new)
 
+    def add_samples(self, run: str | None, samples: Sequence[NodeSample]) -> None:
+        """Keep samples of processes that train; their history is thinned as it ages.
+
+        Raises:
+            BadEvent: One is not what it should be; nothing is written.
+        """
+        with self._database.write() as connection:
+            nodes.add_samples(connection, run, samples, self._now())
+
+    def put_model(self, run: str, server_round: int, path: Path) -> ModelView:
+        """Copy the safetensors file of a round's global model into the object store.
+
+        Raises:
+            NotFound: There is no such run.
+            StoreError: It is not a model's file, or not that of the model this round ended with.
+        """
+        stored = self._objects.put(path)
+        with self._database.write() as connection:
+            key = run_queries.run_key_of(connection, run)
+            models.attach_file(connection, key, server_round, stored, self._now())
+            return model_queries.model_of_round(connection, key, server_round)
+
+    def set_setting(self, key: str, value: JsonValue) -> None:
+        """Set one of the dashboard's own settings.
+
+        Raises:
+            StoreError: The value cannot be kept.
+        """
+        with self._database.write() as connection:
+            key_values.write_setting(connection, key, value, self._now())
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        """The dashboard's own settings."""
+        with self._database.read() as connection:
+            return key_values.read_settings(connection)
+
     # --- runs
 
     def run(self, run_id: str) -> RunView:
@@ -219,7 +267,7 @@ class Store:
                 current=round_queries.phase_now(connection, key, run),
                 partition=client_queries.partition_of(connection, key),
                 rejections=update_queries.newest_refusals(connection, key, _REFUSALS_SHOWN),
-                nodes=(),
+                nodes=nodes.nodes_of(connection, run_id, self._now()),
                 privacy=self._privacy(connection, key, 0),
                 models=model_queries.models_of_run(connection, key, _MODELS_SHOWN),
             )
@@ -244,7 +292,7 @@ class Store:
                 current=round_queries.phase_now(connection, key, run, after_seq=after_seq),
                 rejections=update_queries.newest_refusals(connection, key, _REFUSALS_SHOWN, after_seq),
                 privacy=self._privacy(connection, key, after_seq),
-                nodes=(),
+                nodes=nodes.nodes_of(connection, run_id, self._now()),
                 partition=client_queries.partition_of(connection, key, after_seq),
                 models=model_queries.models_of_run(connection, key, _MODELS_SHOWN, after_seq),
             )
@@ -314,6 +362,67 @@ class Store:
             key, run = run_queries.one_run(connection, run_id, self._now())
             return client_queries.clients_page(connection, key, run, limit=limit, cursor=cursor)
 
+    # --- charts
+
+    def metrics(
+        self,
+        run_id: str,
+        *,
+        names: Sequence[str] = (),
+        clients: Sequence[str] | None = (),
+        max_points: int = 500,
+    ) -> MetricsView:
+        """Return the lines of a run's charts: ``app.storage.metric_queries`` says which names there are.
+
+        Without ``clients`` each client has lines of its own where they are few; None gives nobody one.
+
+        Raises:
+            NotFound: There is no such run.
+            BadQuery: There are too many names, clients or points.
+        """
+        checked_points(max_points)
+        with self._database.read() as connection:
+            key = run_queries.run_key_of(connection, run_id)
+            return metric_queries.metrics_of(
+                connection, key, run_id, names=names, clients=clients, max_points=max_points
+            )
+
+    def compare(self, run_ids: Sequence[str], x: Literal["round", "time", "bytes"] = "round") -> Comparison:
+        """Put runs beside each other, in this order.
+
+        Raises:
+            NotFound: There is no such run.
+            BadQuery: There are none, or too many.
+        """
+        with self._database.read() as connection:
+            return metric_queries.compare(connection, run_ids, x, self._now())
+
+    def round_rows(self, run_id: str) -> tuple[RoundRow, ...]:
+        """Return all rounds as ``monitor.metrics_csv`` takes them: an export is then the run's own metrics.csv.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        with self._database.read() as connection:
+            return exporting.round_rows(connection, run_queries.run_key_of(connection, run_id))
+
+    # --- nodes
+
+    def nodes(self, run_id: str | None = None) -> tuple[NodeView, ...]:
+        """Return the processes of a run, the server first; without a run, those of all that were seen last."""
+        with self._database.read() as connection:
+            return nodes.nodes_of(connection, run_id, self._now())
+
+    def samples(self, run_id: str | None, node: str, *, max_points: int = 500) -> tuple[SamplePoint, ...]:
+        """Return a node's history, oldest first.
+
+        Raises:
+            NotFound: There is no such node.
+        """
+        checked_points(max_points)
+        with self._database.read() as connection:
+            return nodes.samples_of(connection, run_id, node, max_points)
+
     # --- events and models
 
     def events(
@@ -359,6 +468,17 @@ class Store:
         """
         with self._database.read() as connection:
             return model_queries.lineage_of(connection, digest)
+
+    def open_model(self, digest: str) -> BinaryIO:
+        """Open the file of a model, which is then what was put.
+
+        Raises:
+            NotFound: There is no such model, or no file of it.
+            StoreError: The file was changed.
+        """
+        with self._database.read() as connection:
+            file_digest = model_queries.newest_of(connection, digest, with_file=True).file_digest
+        return self._objects.open(digest, file_digest)
 
     def _privacy(self, connection: object, key: int, after_seq: int) -> PrivacyView | None:
         table = RUNS.c

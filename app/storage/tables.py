@@ -171,6 +171,7 @@ ROUNDS = Table(
     _text("clients_evaluated"),
     Column("is_evaluated", Boolean, nullable=False, server_default=text("false")),  # by clients, all of them
     _maybe("train_loss"),
+    _maybe("train_accuracy"),
     _text("model_digest"),
     Column("kept_old_model", Boolean, nullable=False, server_default=text("false")),
     # Counts; "rejected" and "late" are of every phase but evaluation
@@ -178,6 +179,7 @@ ROUNDS = Table(
     _count("rejected"),
     _count("late"),
     _count("capped"),
+    _count("num_examples"),
     _count("evaluations_accepted"),
     _count("evaluations_rejected"),
     _count("evaluations_late"),
@@ -336,7 +338,8 @@ NODES = Table(
     _maybe("gpu_percent"),
     Column("gpu_memory_bytes", BigInteger),
     _text("capabilities", "{}"),
-    _count("num_samples"),
+    _count("num_samples"),  # all that ever came
+    _count("num_kept"),
     _count("stride", 1),  # of the older samples one in so many is kept
     UniqueConstraint("scope", "node"),
     Index(None, "run_key"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, select, tuple_
 
-from app.storage.cursors import checked_limit, read_cursor, write_cursor
+from app.storage.cursors import checked_limit, read_cursor, text_of, write_cursor
 from app.storage.row_views import UPDATE_COLUMNS, refusal_view, update_view
 from app.storage.tables import REFUSALS, UPDATES
 from app.storage.values import Page
@@ -65,7 +65,7 @@ def updates_page(
         return Page(items=())
     for name, value in (("client", client), ("phase", phase), ("reason", reason)):
         if value is not None:
-            conditions.append(table.c[name] == _text(name, value))
+            conditions.append(table.c[name] == text_of(name, value))
     if server_round is not None:
         if not 0 <= server_round < 2**63:
             raise BadQuery("round", "must be a whole number from 0")
@@ -75,12 +75,6 @@ def updates_page(
     if state is not None:
         conditions.append(UPDATES.c.state == state)
     return _updates(connection, conditions, limit, cursor)
-
-
-def _text(name: str, value: str) -> str:
-    if "\0" in value or len(value) > 200 or not value.isprintable():
-        raise BadQuery(name, "must be readable text of at most 200 characters")
-    return value
 
 
 def _refusals(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from app.storage.views import EventView
+from monitor.reporting.samples import NodeSample as NodeSample
 from shared.events import JsonValue
 
 Row = Mapping[str, JsonValue]  # an event as events.jsonl holds it
@@ -54,24 +55,6 @@ class RunProcess:
     host: str
     pid: int | None
     create_time: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSample:
-    """One look at a process that trains: the server, a worker, or a client's machine."""
-
-    node: str
-    ts: float
-    kind: Literal["server", "worker", "client"] = "client"
-    host: str = ""
-    cpu_percent: float | None = None  # of one core
-    rss_bytes: int | None = None
-    memory_percent: float | None = None  # of the machine
-    sent_bytes: int | None = None
-    received_bytes: int | None = None
-    gpu_percent: float | None = None
-    gpu_memory_bytes: int | None = None
-    capabilities: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

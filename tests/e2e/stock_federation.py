@@ -64,6 +64,13 @@ class StockFederation:
         address = ("--superlink", f"127.0.0.1:{self.port}", "--port", str(free_port()))
         self._start("flower-supernode", "--insecure", *address, "--node-config", text)
 
+    def start_resident(self, node_config: Mapping[str, str | int], *options: str) -> subprocess.Popen[bytes]:
+        """Start a resident SuperNode; it connects when it is ready."""
+        text = " ".join(f"{key}={json.dumps(value)}" for key, value in node_config.items())
+        command = (sys.executable, "-m", "client.supernode", "--insecure", "--superlink", f"127.0.0.1:{self.port}")
+        self._start(*command, "--node-config", text, *options)
+        return self._started[-1]
+
     def run(self, settings: Mapping[str, str | float | bool]) -> FlowerRun:
         """Let ``flwr run`` run this repository with these settings over its defaults, to the end."""
         overrides = " ".join(f"{key}={json.dumps(value)}" for key, value in settings.items())
@@ -106,7 +113,8 @@ class StockFederation:
         }
 
     def _start(self, command: str, *arguments: str) -> None:
-        with (self.folder / f"{len(self._started)}-{command}.log").open("wb") as log:
+        name = Path(command).name
+        with (self.folder / f"{len(self._started)}-{name}.log").open("wb") as log:
             process = subprocess.Popen(
                 [COMMANDS / command, *arguments],
                 stdin=subprocess.DEVNULL,

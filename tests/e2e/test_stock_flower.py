@@ -37,14 +37,9 @@ def make_keys(folder: Path, *owners: str) -> Path:
     return folder
 
 
-def start_client(federation: StockFederation, partition: int, key_dir: Path) -> None:
-    federation.start_supernode(
-        {
-            "partition-id": partition,
-            "num-partitions": PARTITIONS,
-            "key-path": str(key_dir / f"client-{partition}.pem"),
-        }
-    )
+def config_of(partition: int, key_dir: Path) -> dict[str, str | int]:
+    key_path = str(key_dir / f"client-{partition}.pem")
+    return {"partition-id": partition, "num-partitions": PARTITIONS, "key-path": key_path}
 
 
 def only_run(output: Path) -> tuple[Path, list[Row]]:
@@ -56,12 +51,12 @@ def of_type(rows: list[Row], kind: str) -> list[Row]:
     return [row for row in rows if row["type"] == kind]
 
 
-def test_supernodes_train_what_a_simulation_does_and_a_stranger_changes_nothing(
+def test_a_stock_and_a_resident_supernode_train_what_a_simulation_does_and_a_stranger_changes_nothing(
     federation: StockFederation, tmp_path: Path
 ) -> None:
     keys = make_keys(tmp_path / "keys", SERVER_ID, "client-0", "client-1")
-    for partition in (0, 1):
-        start_client(federation, partition, keys)
+    federation.start_supernode(config_of(0, keys))
+    resident = federation.start_resident(config_of(1, keys))
 
     two = federation.run({**SETTINGS, "min-clients": 2, "key-dir": str(keys), "output": str(tmp_path / "two")})
     assert two.status == "finished:completed", two.log
@@ -80,7 +75,7 @@ def test_supernodes_train_what_a_simulation_does_and_a_stranger_changes_nothing(
     # A third SuperNode connects, whose key nobody enrolled: it has the server's public key, and a key of its own.
     strange_keys = make_keys(tmp_path / "strange", "client-2")
     (strange_keys / "server.pub.pem").write_bytes((keys / "server.pub.pem").read_bytes())
-    start_client(federation, 2, strange_keys)
+    federation.start_resident(config_of(2, strange_keys))
     three = federation.run(
         {
             **SETTINGS,
@@ -96,6 +91,8 @@ def test_supernodes_train_what_a_simulation_does_and_a_stranger_changes_nothing(
     assert {row["client"] for row in of_type(rows, "update-accepted")} == {"client-0", "client-1"}
     assert "the signing key is not enrolled" in three.log
     assert (attacked_dir / "model.safetensors").read_bytes() == (run_dir / "model.safetensors").read_bytes()
+    resident.terminate()
+    assert resident.wait(timeout=30) == 0, "it leaves the federation and ends"
 
 
 def assert_trained_as_simulated(run_dir: Path, tmp_path: Path) -> None:

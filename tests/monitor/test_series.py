@@ -163,13 +163,17 @@ def test_what_a_node_did_before_its_client_was_known_is_the_clients() -> None:
         received("node-7"),
         ClientIdentified(server_round=1, client="a", node_id="7"),
         accepted("a", 1),
+        UpdateLate(server_round=1, phase="train", client="node-9", seconds=2.0),
+        rejected("node-9", 1, "replay"),
+        ClientIdentified(server_round=1, client="b", node_id="9"),
         received("node-8"),
         rejected("node-8", 1, "unknown-key"),
         closed(1),
     )
     rows_by_client = {row.client: row for row in table.clients}
     assert list(rows_by_client) == ["a", "b", "node-8"]
-    known, unknown = rows_by_client["a"], rows_by_client["node-8"]
+    known, troubled, unknown = (rows_by_client[name] for name in ("a", "b", "node-8"))
+    assert (troubled.rejected, troubled.late, troubled.rejections) == (1, 1, {"replay": 1})
     assert (known.asked, known.accepted, known.mean_seconds, known.num_bytes) == (1, 1, 2.0, 9)
     assert (unknown.asked, unknown.accepted, unknown.rejected, unknown.num_bytes) == (1, 0, 1, 9)
 
