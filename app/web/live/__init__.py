@@ -1,0 +1,1 @@
+"""What pages see without asking: who watches, what changed, and how often they are told."""
