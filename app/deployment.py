@@ -17,6 +17,7 @@ from flwr.serverapp import Grid
 from app import run_folder, run_lock
 from app.engine.checkpoint import CheckpointStore
 from app.engine.control import FileControl
+from app.engine.deployed_grid import quick
 from app.engine.ending import run_to_end
 from app.engine.exchange import Exchange
 from app.engine.randomness import StrategyRandomness
@@ -67,7 +68,7 @@ def run_deployed(grid: Grid, run_config: Mapping[str, Scalar]) -> RunResult:
     _log.info("run %s: %s, %s on %s", run_dir.name, config.strategy, config.model, config.dataset)
     _log.info("everything about it is written to %s", run_dir)
     with run_lock.held(run_dir), closing(open_store(run_dir, is_new=True)) as store:
-        result = _Deployment(grid, config, keys, data, model, run_dir).run(store)
+        result = _Deployment(quick(grid), config, keys, data, model, run_dir).run(store)
     _log.info("loss %s, accuracy %s; report: %s", number(result.loss), percent(result.accuracy), _report(run_dir))
     return result
 

@@ -13,6 +13,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable, Mod
 
+from client.packing_mod import packing_mod
 from client.runtime import OVERRIDES, ClientRuntime
 from client.secagg_mod import make_secagg_mod
 from client.signing_mod import (
@@ -185,5 +186,6 @@ def _signing_mod() -> Mod:
 
 # Attacks are for simulations: the client of a deployment is never hostile because its server's settings say so.
 app = _build(
-    runtime_from_context(), [_signing_mod(), make_secagg_mod(identity_from_node_config, peers_from_node_config)]
+    runtime_from_context(),
+    [packing_mod, _signing_mod(), make_secagg_mod(identity_from_node_config, peers_from_node_config)],
 )

@@ -45,8 +45,8 @@ class ReplyFacts(Protocol):
     """What a grid measured."""
 
     @property
-    def compute_seconds(self) -> float:
-        """Seconds in the client's process."""
+    def compute_seconds(self) -> float | None:
+        """Seconds in the client's process; None where they are not told."""
 
     @property
     def num_bytes(self) -> int:

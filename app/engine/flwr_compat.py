@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import click
-from flwr.app import Message, RecordDict
+from flwr.app import Error, Message, RecordDict
 from flwr.app.metadata import Metadata
 from flwr.common import config as flwr_config
 from flwr.common.constant import ErrorCode
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest
+from flwr.proto.node_pb2 import NodeInfo as NodeInfo  # what Grid.get_nodes gives
+from flwr.proto.runtime_pb2 import PullAppMessagesRequest
 from flwr.server import server as legacy_server
+from flwr.serverapp import Grid
+from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from flwr.supercore.run import Run as Run  # the type of Grid.run
 from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.grid import HttpGrid
 
 CLIENT_APP_RAISED = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 CLIENT_APP_CRASHED = ErrorCode.CLIENT_APP_CRASHED
@@ -119,3 +128,102 @@ def _sorted_by_client(ask_clients: Callable[..., tuple[list, list]]) -> Callable
         return sorted(results, key=lambda result: (len(result[0].cid), result[0].cid)), failures
 
     return ask
+
+
+class ObjectLost(Exception):
+    """An object will never arrive: its sender gave up, or sent other bytes than its name says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyHead:
+    """A reply that was announced: which request it answers, and the objects it is made of."""
+
+    run_id: int
+    reply_to: str
+    message_id: str
+    src_node_id: int
+    object_ids: tuple[str, ...]  # children first
+
+
+class HttpReplies:
+    """The SuperLink behind Flower's own HTTP grid, asked for replies object by object."""
+
+    def __init__(self, grid: HttpGrid) -> None:
+        self._grid = grid
+
+    @property
+    def _run_id(self) -> int:
+        return int(self._grid.run.run_id)
+
+    def heads(self, message_ids: Sequence[str]) -> list[ReplyHead]:
+        """Return the replies that have been announced; the SuperLink announces each once."""
+        answer = self._grid._runtime_client.PullMessages(PullAppMessagesRequest(message_ids=message_ids))
+        return [
+            ReplyHead(
+                run_id=self._run_id,
+                reply_to=proto.metadata.reply_to_message_id,
+                message_id=proto.metadata.message_id,
+                src_node_id=proto.metadata.src_node_id,
+                object_ids=tuple(dict.fromkeys(part.object_id for part in iterate_object_tree(tree))),
+            )
+            for proto, tree in zip(answer.messages_list, answer.message_object_trees, strict=True)
+        ]
+
+    def pull_object(self, object_id: str) -> bytes | None:
+        """Return an object's bytes; None while its sender has not sent it yet.
+
+        Raises:
+            ObjectLost: There is no such object, or other bytes came than its name says.
+        """
+        request = PullObjectRequest(node=self._grid.node, run_id=self._run_id, object_id=object_id)
+        answer = self._grid._runtime_client.PullObject(request)
+        if not answer.object_found:
+            raise ObjectLost("the client did not send its reply to the end")
+        if not answer.object_available:
+            return None
+        if hashlib.sha256(answer.object_content).hexdigest() != object_id:
+            raise ObjectLost("the reply came with other bytes than were announced")
+        return bytes(answer.object_content)
+
+    def inflate(self, head: ReplyHead, contents: Mapping[str, bytes]) -> Message:
+        """Make the reply of its objects.
+
+        Raises:
+            ValueError: They are no message, or answer another request than was announced. Bytes of other forms raise
+                other exceptions: a caller at a trust boundary catches them all.
+        """
+        message = inflate_object_from_contents(head.message_id, dict(contents))
+        if not isinstance(message, Message):
+            raise ValueError(f"a {type(message).__name__} came in place of a message")
+        found = message.metadata
+        if (found.reply_to_message_id, found.src_node_id) != (head.reply_to, head.src_node_id):
+            raise ValueError("the reply answers another request, or is another node's, than was announced")
+        found.__dict__["_message_id"] = head.message_id
+        return message
+
+    def confirm(self, head: ReplyHead) -> None:
+        """Say that a reply has arrived whole: the SuperLink forgets its objects."""
+        self._grid._runtime_client.ConfirmMessageReceived(
+            ConfirmMessageReceivedRequest(node=self._grid.node, run_id=self._run_id, message_object_id=head.message_id)
+        )
+
+
+def http_replies_of(grid: Grid) -> HttpReplies | None:
+    """Return the SuperLink behind a grid; None when it is another kind of grid."""
+    return HttpReplies(grid) if isinstance(grid, HttpGrid) else None
+
+
+def error_in_place_of(head: ReplyHead, code: int, reason: str) -> Message:
+    """Make the error reply that stands for one which cannot be had."""
+    metadata = Metadata(
+        run_id=head.run_id,
+        message_id=head.message_id,
+        src_node_id=head.src_node_id,
+        dst_node_id=SERVER_NODE_ID,
+        reply_to_message_id=head.reply_to,
+        group_id="",
+        created_at=0.0,
+        ttl=0.0,
+        message_type="system",
+    )
+    return Message(error=Error(code=code, reason=reason), metadata=metadata)  # type: ignore[no-any-return,call-overload]
