@@ -9,8 +9,8 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from client.attacks import poisoned_data
 from client.client_app import app, build_client_app, runtime_from_context
+from client.poisoned_data import poisoned_data
 from client.runtime import ClientRuntime
 from shared.config import RunConfig
 from shared.crypto.keys import KeyStore
@@ -244,7 +244,7 @@ def test_runtime_from_a_context_takes_the_runs_settings_and_the_nodes_number_of_
 
 def test_runtime_trains_on_what_the_clients_data_was_altered_to():
     flipped = replace(CONFIG, attack=("label-flip:1",))
-    hostile = ClientRuntime(CONFIG, small_federation(), alter=poisoned_data(flipped, 3))
+    hostile = ClientRuntime(CONFIG, small_federation(), alter=poisoned_data(flipped, 3, (2,)))
     honest = ClientRuntime(CONFIG, small_federation())
     for partition_id, is_equal in ((0, True), (1, False)):
         replies = [build_client_app(runtime)(request(), context(partition_id)) for runtime in (honest, hostile)]

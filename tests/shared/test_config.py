@@ -64,6 +64,9 @@ RANGES: list[tuple[str, list[Any], list[Any]]] = [
     ("noise-multiplier", [0.0], [-0.1, float("nan"), float("inf"), 1.1]),
     ("max-grad-norm", [1e-3, 1, 10.0], [0.0, -1.0, float("nan"), float("inf")]),
     ("delta", [0.0], [-1e-6, 0.51, float("nan"), 1e-5]),
+    ("secure-aggregation", [False, True], []),
+    ("secagg-groups", [1], [0, -1, 2]),  # more only with secure-aggregation
+    ("secagg-clip", [1e-3, 4, 100.0], [0.0, -1.0, float("nan"), float("inf")]),
     ("web-port", [0, 65_535], [-1, 65_536]),
     ("attack", [(), ("forge:1",), ("forge:1", "nan:2")], [("forge",), ("forge:0",), ("nan:4",), ("nan:2", "scale:2")]),
 ]

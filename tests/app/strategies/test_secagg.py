@@ -238,10 +238,11 @@ def test_keys_of_another_session_and_of_a_revoked_client_are_refused():
     messages = list(
         federation.strategy.configure_stage(shares, 1, to_array_record(BASE), ConfigRecord(), Grid(federation.nodes))
     )
-    federation.directory.revoke(client_of(federation.nodes[0]), key_id(KEY.public_key()))
+    revoked = federation.nodes[0]
+    federation.directory.revoke(client_of(revoked), key_id(KEY.public_key()))
+    neighbour, other = [message for message in messages if message.metadata.dst_node_id != revoked][:2]
     with pytest.raises(ProtocolError, match="does not trust"):
-        federation.answer(messages[1])
-    other = messages[0]
+        federation.answer(neighbour)
     other.content[RECORD]["session"] = "another"
     with pytest.raises(ProtocolError, match="not in this stage of this session"):
         federation.answer(other)
