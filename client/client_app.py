@@ -26,7 +26,7 @@ from client.signing_mod import (
 from shared.config import Scalar, from_mapping
 from shared.datasets.federated import federate
 from shared.errors import ConfigError, ProtocolError
-from shared.records import from_array_record, record_dict, to_array_record
+from shared.records import from_array_record, metric_record, record_dict, to_array_record
 from shared.secagg.protocol import KEYS, SHARES, UPDATE
 
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"  # names of the records on the wire
@@ -82,7 +82,7 @@ def train_reply(message: Message, context: Context, runtime: ClientRuntime) -> M
             if key in OVERRIDES and isinstance(value, bool | int | float | str)
         },
     )
-    metrics = MetricRecord(
+    metrics = metric_record(
         {
             "num-examples": result.num_examples,
             "num-steps": result.num_steps,

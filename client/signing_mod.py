@@ -42,7 +42,7 @@ from shared.crypto.signing import (
 )
 from shared.errors import KeyStoreError, RequestRefused
 from shared.parameters import Arrays, model_digest
-from shared.records import config_record, flatten_records, record_dict
+from shared.records import config_record, flatten_records, record_dict, values_of
 
 KEY_PASSWORD_VARIABLE = "CONSTELLATION_KEY_PASSWORD"  # noqa: S105 - the name of a variable, not a password
 # What a deployed client still works on. Flower drops a message after 12 hours; a request that is older was kept by
@@ -109,7 +109,7 @@ def _verified(message: Message, server_key: RSAPublicKey, base_digest_of: Callab
         base_digest = base_digest_of(arrays)
     except ValueError as error:
         raise RequestRefused(f"the request's arrays cannot be read: {error}") from error
-    request = verify_request(server_key, record, values, base_digest)
+    request = verify_request(server_key, values_of(record), values, base_digest)
     metadata = message.metadata
     if request.node_id != str(metadata.dst_node_id):
         raise RequestRefused(f"the request is for node {request.node_id}, this is node {metadata.dst_node_id}")

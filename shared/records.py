@@ -75,8 +75,8 @@ def array_record(arrays: Mapping[str, Array]) -> ArrayRecord:
     Raises:
         TypeError: A name is not text, or an array is not an ``Array``.
     """
-    record = ArrayRecord()
-    if all(type(name) is str and isinstance(array, Array) for name, array in arrays.items()):
+    record = _NO_ARRAYS.copy()
+    if set(map(type, arrays)) <= _TEXT and set(map(type, arrays.values())) <= _ARRAYS:
         _fill(record, arrays)
     else:
         record.update(arrays)  # says what is wrong
@@ -89,9 +89,9 @@ def config_record(values: Mapping[str, ConfigRecordValues]) -> ConfigRecord:
     Raises:
         TypeError: A name is not text, or a value is of a type that no config may hold.
     """
-    if not all(type(name) is str and type(value) in _CONFIG_SCALARS for name, value in values.items()):
+    if not (set(map(type, values)) <= _TEXT and set(map(type, values.values())) <= _CONFIG_SCALARS):
         return ConfigRecord(dict(values))
-    record = ConfigRecord()
+    record = _NO_CONFIG.copy()
     _fill(record, values)
     return record
 
@@ -102,9 +102,9 @@ def metric_record(values: Mapping[str, MetricRecordValues]) -> MetricRecord:
     Raises:
         TypeError: A name is not text, or a value is neither a number nor a list of numbers.
     """
-    if not all(type(name) is str and type(value) in _METRIC_SCALARS for name, value in values.items()):
+    if not (set(map(type, values)) <= _TEXT and set(map(type, values.values())) <= _METRIC_SCALARS):
         return MetricRecord(dict(values))
-    record = MetricRecord()
+    record = _NO_METRICS.copy()
     _fill(record, values)
     return record
 
@@ -115,9 +115,9 @@ def record_dict(records: Mapping[str, Record]) -> RecordDict:
     Raises:
         TypeError: A name is not text, or a record is not one.
     """
-    made = RecordDict()
-    if all(type(name) is str and isinstance(record, _RECORDS) for name, record in records.items()):
-        made.__dict__["_data"].update(records)
+    made = _NO_RECORDS.copy()
+    if set(map(type, records)) <= _TEXT and set(map(type, records.values())) <= _RECORDS:
+        _fill(made, records)
     else:
         made.update(records)  # says what is wrong
     return made
@@ -130,26 +130,35 @@ def first_of(records: RecordDict, kind: type[R]) -> R | None:
 
 def copy_record(record: Record) -> Record:
     """Copy a record, not its arrays: whoever edits the copy leaves the original alone."""
-    if isinstance(record, ArrayRecord):
-        return array_record(dict(record))
-    if isinstance(record, MetricRecord):
-        return metric_record(dict(record))
-    return config_record(dict(record))
+    return record.copy()
 
 
-_RECORDS = (ArrayRecord, MetricRecord, ConfigRecord)
+def values_of(record: Record) -> dict[str, Any]:
+    """Return a copy of what a record holds; ``dict(record)`` asks Flower for each value by itself."""
+    return dict(_data_of(record))
+
+
+# Empty ones to copy: Flower's constructors look at all the ways there are to call them.
+_NO_ARRAYS, _NO_METRICS, _NO_CONFIG, _NO_RECORDS = ArrayRecord(), MetricRecord(), ConfigRecord(), RecordDict()
+_RECORDS = frozenset({ArrayRecord, MetricRecord, ConfigRecord})
+_ARRAYS = frozenset({Array, BufferArray})
+_TEXT = frozenset({str})
 _CONFIG_SCALARS = frozenset({bool, int, float, str, bytes})
 _METRIC_SCALARS = frozenset({int, float})
 
 
-def _fill(record: Record, values: Mapping[str, Any]) -> None:
+def _data_of(record: Record | RecordDict) -> dict[str, Any]:
+    """Return the dictionary inside of a record. ``_data`` is Flower's name; a test holds what is made of it."""
+    return cast("dict[str, Any]", record.__dict__["_data"])
+
+
+def _fill(record: Record | RecordDict, values: Mapping[str, Any]) -> None:
     """Put values that are of the right types into an empty record at once.
 
     Flower's records check each value as it is set, at several microseconds each: for the forty values of a signed
-    update that is dearer than its signature's verification. ``_data`` is Flower's name; a test holds it against the
-    public constructors.
+    update that is dearer than its signature's verification. A test holds the result against the public constructors.
     """
-    record.__dict__["_data"].update(values)
+    _data_of(record).update(values)
 
 
 @functools.lru_cache(maxsize=64)
@@ -164,7 +173,7 @@ def from_array_record(record: Mapping[str, Array]) -> dict[str, AnyArray]:
         Exception: numpy refuses hostile bytes with ValueError, EOFError, TokenError and others; a caller at a trust
             boundary catches them all and refuses the reply.
     """
-    return {name: array.view() if isinstance(array, BufferArray) else array.numpy() for name, array in record.items()}
+    return {name: array.view() if type(array) is BufferArray else array.numpy() for name, array in record.items()}
 
 
 def read_array(array: Array) -> AnyArray:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import msgpack
-from flwr.app import ArrayRecord, Context, Message, RecordDict
+from flwr.app import Context, Message, RecordDict
 
 from app.engine import flwr_compat
 from app.engine.frames import Part
-from shared.records import array_record, decode_records, encode_parts, encode_records, record_dict
+from shared.records import copy_record, decode_records, encode_parts, encode_records, record_dict
 
 MESSAGE, CALL = "message", "call"
 EMPTY_STATE = encode_records(RecordDict())
@@ -88,8 +87,5 @@ _MAX_DECODED = 4
 def _assemble(names: Sequence[tuple[str, int]], own: RecordDict, shared: Sequence[RecordDict]) -> RecordDict:
     """Put a message's records together again: its own, and copies of the shared ones (apps may change a record)."""
     return record_dict(
-        {
-            name: own[name] if blob_index < 0 else array_record(dict(cast("ArrayRecord", shared[blob_index][""])))
-            for name, blob_index in names
-        }
+        {name: own[name] if blob_index < 0 else copy_record(shared[blob_index][""]) for name, blob_index in names}
     )

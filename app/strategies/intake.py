@@ -14,7 +14,7 @@ from shared.crypto.signing import SIGNATURE_RECORD, UpdateHeader, parse_update, 
 from shared.errors import UpdateRejected
 from shared.parameters import model_digest
 from shared.reasons import Reason
-from shared.records import flatten_records
+from shared.records import flatten_records, values_of
 
 _log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class Intake:
         record = reply.content.get(SIGNATURE_RECORD)
         if record is None:
             raise UpdateRejected(Reason.MALFORMED, "not signed: is the signing mod on at this client?")
-        header, signature = parse_update(dict(record))
+        header, signature = parse_update(values_of(record))
         check_header(header, asked, node_id)
         enrolled = _find(directory, header)
         _check_signature(reply, header, signature, enrolled)

@@ -19,11 +19,13 @@ from shared.records import (
     BufferArray,
     array_record,
     config_record,
+    copy_record,
     decode_records,
     encode_records,
     from_array_record,
     metric_record,
     to_array_record,
+    values_of,
 )
 
 DTYPES = [
@@ -321,6 +323,20 @@ def test_records_made_quickly_equal_those_of_the_public_constructors(quick, usua
     assert made.object_id == expected.object_id
     made["new"] = 7
     assert "new" not in values
+
+
+@pytest.mark.parametrize(
+    "record", [ConfigRecord({"a": 1, "b": b"x"}), MetricRecord({"a": [1.5]}), ArrayRecord({"w": Array(np.ones(2))})]
+)
+def test_a_copy_can_be_edited_alone(record: ConfigRecord | MetricRecord | ArrayRecord) -> None:
+    copied, values = copy_record(record), values_of(record)
+
+    assert type(copied) is type(record)
+    assert copied == record
+    assert values == dict(record)
+    del copied[next(iter(copied))]
+    values.clear()
+    assert len(record) > 0
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,16 @@ def test_fields_are_written_as_the_scheme_says() -> None:
     assert encode_fields({"b": -7, "a": 0.5}) == expected
 
 
+@given(st.dictionaries(st.text(max_size=80), VALUES, max_size=4))
+def test_each_value_is_written_as_it_is_alone(fields: dict[str, Value]) -> None:
+    expected = struct.pack(">Q", len(fields))
+    for name in sorted(fields):
+        key, value = name.encode(), encode_value(fields[name])
+        expected += struct.pack(">Q", len(key)) + key + struct.pack(">Q", len(value)) + value
+
+    assert encode_fields(fields) == expected
+
+
 def test_a_content_is_hashed_as_the_scheme_says() -> None:
     expected = hashlib.sha256(b"tag" + encode_fields({"a": 1}) + encode_fields({"b": "x"}) + b"d" * 32).digest()
 
