@@ -18,6 +18,10 @@ from flwr.proto.node_pb2 import NodeInfo as NodeInfo  # what Grid.get_nodes give
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest
 from flwr.server import server as legacy_server
 from flwr.serverapp import Grid
+from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords as aggregate_metricrecords
+from flwr.serverapp.strategy.strategy_utils import (
+    validate_message_reply_consistency as validate_message_reply_consistency,
+)
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from flwr.supercore.run import Run as Run  # the type of Grid.run

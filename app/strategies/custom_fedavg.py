@@ -1,7 +1,7 @@
 """Federated averaging straight from the buffers, made to be subclassed.
 
 McMahan et al., AISTATS 2017, algorithm 1: the mean of the clients' models, each weighted by its number of examples.
-Everything but the averaging (sampling, checks, metrics) is Flower's own ``FedAvg``.
+Sampling and requests are those of Flower's own ``FedAvg``, which it subclasses.
 
 To change how clients count or how models are combined, override one method::
 
@@ -12,12 +12,14 @@ To change how clients count or how models are combined, override one method::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg
 
+from app.engine.flwr_compat import aggregate_metricrecords
+from app.strategies.cohort import mean_metrics, require_consistent
 from shared.parameters import AnyArray, Arrays, weighted_mean
 from shared.records import BufferArray, first_of, to_array_record
 
@@ -82,10 +84,35 @@ class CustomFedAvgStrategy(FedAvg):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Average the good replies; no good reply gives no model."""
-        valid, _ = self._check_and_log_replies(replies, is_train=True)
-        if not valid:
+        contents = self._contents_of(replies, is_train=True)
+        if not contents:
             return None, None
-        contents = [message.content for message in valid]
         weights = [self.weigh(content) for content in contents]
         model = self.combine(server_round, [reply_arrays(content) for content in contents], weights)
-        return to_array_record(model), self.train_metrics_aggr_fn(contents, self.weighted_by_key)
+        return to_array_record(model), _quick(self.train_metrics_aggr_fn)(contents, self.weighted_by_key)
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Average the metrics of the good replies; no good reply gives none."""
+        del server_round
+        contents = self._contents_of(replies, is_train=False)
+        return _quick(self.evaluate_metrics_aggr_fn)(contents, self.weighted_by_key) if contents else None
+
+    def _contents_of(self, replies: Iterable[Message], *, is_train: bool) -> list[RecordDict]:
+        """Return what the good replies hold.
+
+        Raises:
+            InconsistentMessageReplies: They cannot be averaged.
+        """
+        valid, _ = self._check_and_log_replies(replies, is_train=is_train, validate=False)
+        contents = [message.content for message in valid]
+        if contents:
+            require_consistent(contents, self.weighted_by_key, is_train=is_train)
+        return contents
+
+
+MetricsMean = Callable[[list[RecordDict], str], MetricRecord]
+
+
+def _quick(mean: MetricsMean) -> MetricsMean:
+    """Put our mean in the place of Flower's default; a function of the user's own stays."""
+    return mean_metrics if mean is aggregate_metricrecords else mean
