@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ from shared.evaluation import device_of, sum_of
 GradientFunction = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, list[Tensor]]]
 
 
-@runtime_checkable
 class ComputesGradients(Protocol):
     """A model that has a cheaper way to its gradients than autograd."""
 
@@ -128,8 +127,9 @@ def _gradient_function(model: nn.Module, parameters: list[Tensor], *, trains_all
         gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
         return loss.detach(), logits.detach(), list(gradients)
 
-    if trains_all and isinstance(model, ComputesGradients):
-        return model.loss_and_gradients
+    # Not isinstance: looking for a protocol's members takes 20 us, at each client.
+    if trains_all and callable(getattr(model, "loss_and_gradients", None)):
+        return cast("ComputesGradients", model).loss_and_gradients
     return by_autograd
 
 

@@ -31,7 +31,9 @@ CONTENTS = st.builds(RecordDict, st.dictionaries(st.sampled_from(["x", "y"]), RE
 
 @given(
     st.lists(
-        st.tuples(st.integers(1, 10**9), NUMBERS, st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2)), min_size=1, max_size=5
+        st.tuples(st.integers(1, 10**9), NUMBERS, st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2)),
+        min_size=1,
+        max_size=5,
     )
 )
 def test_metrics_average_as_flowers_do(clients: list[tuple[int, float, list[float]]]) -> None:
