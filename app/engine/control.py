@@ -42,6 +42,8 @@ class FileControl:
 
     def desired(self) -> Desired:
         """Return what the file says."""
+        if not os.access(self._path, os.F_OK):  # as a rule there is none, and an exception is dear
+            return Desired.RUN
         try:
             return Desired(self._path.read_text(encoding="utf-8").strip())
         except (OSError, ValueError):
