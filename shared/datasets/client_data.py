@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -75,7 +76,7 @@ class TensorClientData:
 
 def _batches(examples: Examples, indices: NDArray[np.int64], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Gather a block of whole batches at a time and yield views of it."""
-    floats_each = int(np.prod(examples.inputs.shape[1:]))
+    floats_each = math.prod(examples.inputs.shape[1:])
     block = max(1, _GATHER_BYTES // (4 * floats_each * batch_size)) * batch_size
     for start in range(0, len(indices), block):
         inputs, labels = examples.take(indices[start : start + block])

@@ -7,6 +7,7 @@ large tensor would start torch's threads, and worker processes are forked after 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,12 +45,19 @@ class Normalization:
 
     def apply(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return float32 (n, c, h, w) for bytes (n, c, h, w)."""
-        scale = np.array([1 / (255 * std) for std in self.std], dtype=np.float32).reshape(-1, 1, 1)
-        shift = np.array([mean / std for mean, std in zip(self.mean, self.std, strict=True)], dtype=np.float32)
+        scale, shift = _scale_and_shift(self)
         floats = images.astype(np.float32)
         floats *= scale
-        floats -= shift.reshape(-1, 1, 1)
+        floats -= shift
         return floats
+
+
+@functools.lru_cache(maxsize=16)
+def _scale_and_shift(normalization: Normalization) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Work out, once for all batches, what bytes are multiplied by and what is then taken off: each (c, 1, 1)."""
+    scale = [1 / (255 * std) for std in normalization.std]
+    shift = [mean / std for mean, std in zip(normalization.mean, normalization.std, strict=True)]
+    return np.array(scale, np.float32).reshape(-1, 1, 1), np.array(shift, np.float32).reshape(-1, 1, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
