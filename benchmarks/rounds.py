@@ -14,6 +14,7 @@ import multiprocessing
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,11 +27,11 @@ from app.results import RunResult
 from benchmarks import flower_ray
 from benchmarks.bare import EVALUATION_BATCH_SIZE, BareResult, run_bare
 from constellation.folders import key_dir_of
-from constellation.names import client_id_of
+from constellation.names import client_id_of, key_owner_of
 from constellation.training import run
 from shared.config import RunConfig
 from shared.crypto.keys import KeyStore
-from shared.events import Envelope, PhaseStarted, RoundClosed, UpdateAccepted
+from shared.events import Envelope, PhaseStarted, RoundClosed, RoundStarted, UpdateAccepted
 from shared.parameters import Arrays
 
 _COMMON = RunConfig(
@@ -58,6 +59,8 @@ class Observer:
         self.cohorts: list[list[int]] = []
         self.peak_bytes = 0
         self.steps = 0
+        self.cpu_seconds = 0.0  # of this process and the workers, in all rounds
+        self._cpu_before = 0.0
 
     def write(self, envelope: Envelope) -> None:
         """Look at one event."""
@@ -66,7 +69,10 @@ class Observer:
             self.cohorts.append([int(client.removeprefix(client_id_of(0)[:-1])) for client in event.clients])
         elif isinstance(event, UpdateAccepted):
             self.steps += int(event.metrics.get("num-steps", 0))
-        elif isinstance(event, RoundClosed):
+        elif isinstance(event, RoundStarted):
+            self._cpu_before = tree_cpu_seconds()
+        elif isinstance(event, RoundClosed) and event.server_round > 0:
+            self.cpu_seconds += tree_cpu_seconds() - self._cpu_before
             self.peak_bytes = max(self.peak_bytes, proportional_bytes())
 
     def close(self) -> None:
@@ -78,6 +84,8 @@ class EngineLap:
     """One run of the engine."""
 
     seconds: float
+    outside_seconds: float  # wall time before the first round and after the last: workers, keys, results
+    cpu_seconds: float
     result: RunResult
     cohorts: list[list[int]]
     peak_bytes: int
@@ -96,12 +104,27 @@ def proportional_bytes() -> int:
     return total
 
 
+def tree_cpu_seconds() -> float:
+    """CPU time of this process and of its children that live."""
+    total = 0.0
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        try:
+            times = process.cpu_times()
+        except psutil.Error:
+            continue
+        total += times.user + times.system
+    return total
+
+
 def engine_lap(config: RunConfig, folder: Path) -> EngineLap:
     """Run the engine once."""
     observer = Observer()
+    started = time.perf_counter()
     result = run(replace(config, output=str(folder)), sinks=[observer])
     return EngineLap(
         seconds=result.seconds_rounds,
+        outside_seconds=time.perf_counter() - started - result.seconds_rounds,
+        cpu_seconds=observer.cpu_seconds,
         result=result,
         cohorts=observer.cohorts,
         peak_bytes=observer.peak_bytes,
@@ -117,8 +140,8 @@ def parameter_norm(arrays: Arrays) -> float:
 def make_keys(config: RunConfig) -> None:
     """Make the clients' keys before anything is timed: a client makes its key once in its life."""
     store = KeyStore(key_dir_of(config))
-    for index in range(config.num_clients):
-        store.load_or_create(client_id_of(index))
+    for owner in {key_owner_of(index) for index in range(config.num_clients)}:
+        store.load_or_create(owner)
 
 
 def bare_lap(config: RunConfig, cohorts: list[list[int]], evaluation_batch_size: int) -> BareResult:
@@ -155,6 +178,9 @@ def measure(config: RunConfig, laps: int, folder: Path, *, with_unsigned: bool) 
         ),
         "engine_s": engine_s,
         "bare_s": bare_s,
+        "engine_cpu_s": statistics.median(lap.cpu_seconds for lap in signed),
+        "bare_cpu_s": statistics.median(lap.cpu_seconds for lap in bare),
+        "engine_outside_rounds_s": statistics.median(lap.outside_seconds for lap in signed),
         "bare_evaluating_in_500s": {
             "seconds": statistics.median(lap.seconds for lap in usual),
             "ratio_to_it": statistics.median(
