@@ -15,6 +15,7 @@ from flwr.app import ArrayRecord
 from flwr.serverapp import Grid
 
 from app import run_folder, run_lock
+from app.engine.amends import missing_round_closed
 from app.engine.checkpoint import CheckpointStore
 from app.engine.control import FileControl
 from app.engine.deployed_grid import quick
@@ -27,7 +28,7 @@ from app.results import RunResult, write_results, write_what_is_there
 from app.story import StoryLog
 from app.strategies.catalog import make_strategy, policy_of
 from app.strategies.verified import VerifiedStrategy
-from monitor.sinks import JsonlSink
+from monitor.sinks import JsonlSink, last_seq, read_events
 from monitor.words import number, percent
 from shared.config import RunConfig, Scalar, from_mapping
 from shared.crypto.directory import FolderDirectory
@@ -39,8 +40,9 @@ from shared.events import EventLog, EventSink, RunStarted
 from shared.models.catalog import build_model
 from shared.models.device import choose_device
 from shared.models.resident import ResidentModel
-from shared.parameters import num_parameters
+from shared.parameters import model_digest, num_parameters
 from shared.records import from_array_record, to_array_record
+from shared.run_order import CLIENTS, RUN_ID, order_in, settings_in
 
 KEY_PASSWORD_VARIABLE = "CONSTELLATION_KEY_PASSWORD"  # noqa: S105 - the name of a variable, not a password
 
@@ -52,25 +54,46 @@ def run_deployed(grid: Grid, run_config: Mapping[str, Scalar]) -> RunResult:
 
     Args:
         grid: Flower's own.
-        run_config: The settings, flat and kebab-case.
+        run_config: The settings, flat and kebab-case, and the keys of ``shared.run_order`` where our own server
+            submits the run: a run whose folder has a closed round goes on from it.
 
     Raises:
         ConstellationError: The settings or keys cannot be used, or the federation cannot go on.
     """
-    config = settings_of(run_config)
+    order = order_in(run_config)
+    config = settings_of(settings_in(run_config))
     keys = server_keys_of(config)
     data = federate(config)
     make_strategy(config)
     model = ResidentModel(
         build_model(config.model, data.input_shape, data.num_classes, config.seed), choose_device(config.device)
     )
-    run_dir = run_folder.create_run_dir(config, run_folder.new_run_id()).absolute()
+    run_dir = _prepared(config, order[RUN_ID]) if order[RUN_ID] else _new(config)
+    clients = [name for name in order[CLIENTS].split(",") if name]
     _log.info("run %s: %s, %s on %s", run_dir.name, config.strategy, config.model, config.dataset)
     _log.info("everything about it is written to %s", run_dir)
-    with run_lock.held(run_dir), closing(open_store(run_dir, is_new=True)) as store:
-        result = _Deployment(quick(grid), config, keys, data, model, run_dir).run(store)
+    with run_lock.held(run_dir), closing(open_store(run_dir, is_new=not order[RUN_ID])) as store:
+        result = _Deployment(quick(grid), config, keys, data, model, run_dir, clients).run(store)
     _log.info("loss %s, accuracy %s; report: %s", number(result.loss), percent(result.accuracy), _report(run_dir))
     return result
+
+
+def _new(config: RunConfig) -> Path:
+    return run_folder.create_run_dir(config, run_folder.new_run_id()).absolute()
+
+
+def _prepared(config: RunConfig, run_id: str) -> Path:
+    """Find the folder that was prepared for a run.
+
+    Raises:
+        ConfigError: The name is not that of a folder in ``output``.
+        CheckpointError: There is no run in it.
+    """
+    run_dir = (Path(config.output) / run_id).absolute()
+    if run_dir.parent != Path(config.output).absolute() or run_dir.name != run_id:
+        raise ConfigError(f"{RUN_ID} must be the name of a folder in output, got {run_id!r}")
+    run_folder.open_run_dir(run_dir)
+    return run_dir
 
 
 def settings_of(run_config: Mapping[str, Scalar]) -> RunConfig:
@@ -132,6 +155,7 @@ class _Deployment:
         data: FederatedData,
         model: ResidentModel,
         run_dir: Path,
+        clients: list[str],
     ) -> None:
         self._grid = grid
         self._config = config
@@ -139,11 +163,13 @@ class _Deployment:
         self._data = data
         self._model = model
         self._run_dir = run_dir
+        self._clients = clients
 
     def run(self, store: CheckpointStore) -> RunResult:
         """Run the rounds and write the results; a run that fails leaves its report too."""
         sinks: list[EventSink] = [JsonlSink(self._run_dir / run_folder.EVENTS_FILE), StoryLog(_log)]
-        log = EventLog(self._run_dir.name, sinks, time.time)
+        first_seq = last_seq(self._run_dir / run_folder.EVENTS_FILE) + 1  # earlier starts leave events too
+        log = EventLog(self._run_dir.name, sinks, time.time, first_seq)
         try:
             arrays = self._rounds(log, store)
         except BaseException:
@@ -154,22 +180,33 @@ class _Deployment:
         return write_results(self._run_dir, self._config, arrays)
 
     def _rounds(self, log: EventLog, store: CheckpointStore) -> ArrayRecord:
-        arrays = to_array_record(self._model.snapshot())
-        loop = self._loop(log, store)
+        strategy = self._strategy(log)
+        journal = RunJournal(store, strategy)
+        randomness = StrategyRandomness(self._config.seed)
+        closed, arrays = 0, to_array_record(self._model.snapshot())
+        is_resumed = store.has_closed_round()
+        if is_resumed:
+            closed, arrays = journal.restore(randomness, arrays)
+        loop = self._loop(strategy, journal, randomness, log)
         log.emit(
             RunStarted(
                 config=dict(self._config.as_flat()),
-                first_round=1,
-                clients=[],  # nobody is known by name before the first valid reply
+                first_round=closed + 1,
+                clients=self._clients,  # where nobody is expected by name, names come with the first valid replies
                 num_clients=self._config.num_clients,
                 num_parameters=num_parameters(from_array_record(arrays)),
                 workers=0,
             )
         )
-        return run_to_end(loop, arrays, 1, log.emit)
+        if is_resumed:
+            digest = model_digest(from_array_record(arrays)).hex()
+            events = read_events(self._run_dir / run_folder.EVENTS_FILE)
+            if (lacking := missing_round_closed(events, closed, digest)) is not None:
+                log.emit(lacking)
+        return run_to_end(loop, arrays, closed + 1, log.emit)
 
-    def _loop(self, log: EventLog, store: CheckpointStore) -> RoundLoop:
-        strategy = VerifiedStrategy(
+    def _strategy(self, log: EventLog) -> VerifiedStrategy:
+        return VerifiedStrategy(
             make_strategy(self._config),
             run_id=self._run_dir.name,
             server_key=self._keys.key if self._keys else None,
@@ -178,6 +215,10 @@ class _Deployment:
             emit=log.emit,
             require_signatures=self._config.signatures,
         )
+
+    def _loop(
+        self, strategy: VerifiedStrategy, journal: RunJournal, randomness: StrategyRandomness, log: EventLog
+    ) -> RoundLoop:
         control = FileControl(self._run_dir)
         return RoundLoop(
             exchange=Exchange(grid=self._grid, control=control, emit=log.emit, client_of=strategy.name_at),
@@ -188,9 +229,9 @@ class _Deployment:
                 timeout_s=self._config.round_timeout_s,
                 quorum=self._config.quorum,
             ),
-            randomness=StrategyRandomness(self._config.seed),
+            randomness=randomness,
             control=control,
-            journal=RunJournal(store, strategy),
+            journal=journal,
             emit=log.emit,
             evaluate=central_evaluation(self._model, self._data),
         )

@@ -27,6 +27,7 @@ from shared.config import Scalar, from_mapping
 from shared.datasets.federated import federate
 from shared.errors import ConfigError, ProtocolError
 from shared.records import from_array_record, metric_record, record_dict, to_array_record
+from shared.run_order import settings_in
 from shared.secagg.protocol import KEYS, SHARES, UPDATE
 
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"  # names of the records on the wire
@@ -137,9 +138,12 @@ def runtime_from_context() -> RuntimeOf:
     kept: dict[tuple[tuple[str, Scalar], ...], ClientRuntime] = {}
 
     def runtime_of(context: Context) -> ClientRuntime:
-        key = (*sorted(context.run_config.items()), ("num-partitions", context.node_config.get("num-partitions", 0)))
+        key = (
+            *sorted(settings_in(context.run_config).items()),
+            ("num-partitions", context.node_config.get("num-partitions", 0)),
+        )
         if key not in kept:
-            config = from_mapping(context.run_config, where="the run's config")
+            config = from_mapping(settings_in(context.run_config), where="the run's config")
             num_partitions = context.node_config.get("num-partitions", config.num_clients)
             if type(num_partitions) is not int:
                 raise ConfigError(f"num-partitions in the node's config must be a whole number, got {num_partitions!r}")

@@ -86,8 +86,12 @@ def run(
     settings = config or stored
     if folder:
         check_resumable(stored, settings)
+    if settings.engine == "flower":
+        from constellation.flower_engine import run_on_flower
+
+        return run_on_flower(settings, folder, sinks=sinks, control=control, tick=tick, must_go_on=resume is not None)
     if settings.engine != "local":
-        raise UsageError(f"engine {settings.engine!r} is not part of this version; run with --engine local")
+        raise UsageError(f"engine {settings.engine!r} is not part of this version; run with --engine local or flower")
     if settings.dp:
         raise UsageError("dp is not part of this version; run without it")
     with _alone_in_this_process(), _one_torch_thread(), _quiet_flower():

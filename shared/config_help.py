@@ -61,7 +61,10 @@ HELP: Mapping[str, tuple[str, str]] = types.MappingProxyType(
         "proximal_mu": (_TRAINING, "FedProx's mu"),
         "device": (_TRAINING, "auto, cpu, cuda or mps"),
         "seed": (_ENGINE, "fixes partition, initial weights, batches and cohorts"),
-        "engine": (_ENGINE, "local; flower and ray are not part of this version"),
+        "engine": (
+            _ENGINE,
+            "local, or flower: a SuperLink and a resident SuperNode a client; ray is not part of this version",
+        ),
         "workers": (_ENGINE, "worker processes; 0 is one a core"),
         "round_timeout_s": (_ENGINE, "seconds after which a phase ends without those who are missing"),
         "quorum": (_ENGINE, "share of good answers that ends a phase"),
