@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,9 @@ from flask_openapi3.openapi import OpenAPI
 from flask_socketio import SocketIO
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from app.web import docs, guard, internal, pages, problems, requests
+from app.web import docs, guard, internal, pages, problems, requests, telemetry
 from app.web.answers import compress
-from app.web.api import events, models, run_parts, runs, session, system
+from app.web.api import charts, config, events, models, original, run_parts, runs, session, system, topology
 from app.web.context import HUB, SERVICES, STATUSES
 from app.web.gate import SPARE_CONNECTIONS, Gate
 from app.web.headers import secure
@@ -27,6 +28,9 @@ from app.web.problems import Problem
 from app.web.services import Services
 from app.web.status import Statuses
 
+_SUBJECTS = (
+    runs, run_parts, charts, models, events, config, topology, session, system, original, telemetry, internal,
+)  # fmt: skip
 _SUMMARY = "Watch federations live, steer them, compare them."
 _PING_INTERVAL_S, _PING_TIMEOUT_S = 20, 20
 _SECURITY: dict[str, Any] = {
@@ -59,8 +63,9 @@ def create_app(services: Services) -> Dashboard:
     requests.install(app)
     problems.install(app)
     guard.install(app)
-    for subject in (runs.api, run_parts.api, models.api, events.api, session.api, system.api, internal.api):
-        app.register_api(subject)
+    for subject in _SUBJECTS:
+        app.register_api(subject.api)
+    app.extensions[original.START_LOCK] = threading.Lock()
     docs.install(app)
     pages.install(app)
     app.after_request(_finish)
@@ -106,6 +111,7 @@ def _with_live_channel(app: Flask, services: Services) -> Dashboard:
     ).register()
     app.extensions[SERVICES], app.extensions[HUB] = services, hub
     app.extensions[STATUSES] = statuses
+    telemetry.install(app, telemetry.Telemetry(services.store, viewers))
     limit = options.max_viewers + SPARE_CONNECTIONS
     app.wsgi_app = Gate(app.wsgi_app, services.access.hosts, presence.num_connections, limit)  # type: ignore[method-assign]
     if options.proxy_hops:

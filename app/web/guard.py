@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 
 from app.web.auth.access import SAFE_METHODS, Asked, Refusal, Who
 from app.web.context import services
 from app.web.problems import problem, refused
-from app.web.requests import MAX_BODY_BYTES, asked_of, bound_body, inflate_body
+from app.web.requests import MAX_BODY_BYTES, ForeignJson, asked_of, bound_body, inflate_body
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -30,8 +30,8 @@ def by_token(view: F) -> F:
     return view
 
 
-def takes(max_bytes: int) -> Callable[[F], F]:
-    """Mark a view that takes larger bodies, gzip too."""
+def takes_reports(max_bytes: int) -> Callable[[F], F]:
+    """Mark a view that takes larger bodies, which carry the words of clients."""
 
     def mark(view: F) -> F:
         setattr(view, _MAX_BODY, max_bytes)
@@ -62,8 +62,6 @@ def _let_in() -> Response | None:
 def _view() -> object | None:
     if request.endpoint is None:
         return None
-    from flask import current_app
-
     return current_app.view_functions.get(request.endpoint)
 
 
@@ -86,6 +84,8 @@ def _bound(view: object, who: Who) -> Response | None:
         if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
             return problem(411, "say how long the body is, with Content-Length")
         max_bytes = min(max_bytes, _MAX_PUBLIC_BODY_BYTES)
+    elif hasattr(view, _MAX_BODY):
+        request.json_module = ForeignJson
     bound_body(request, max_bytes)
     if request.method not in SAFE_METHODS:
         inflate_body(request, max_bytes)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask import Response
 
-# data: is the arrow of Bootstrap's selects; blob: a chart saved as a picture. Scripts and styles come from here alone.
+# blob: is a chart saved as a picture. Scripts and styles come from here alone.
 CONTENT_POLICY = (
-    "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
 SECURITY_HEADERS = {

@@ -8,21 +8,23 @@ from flask import Response, request
 from flask_openapi3.blueprint import APIBlueprint
 from pydantic import Field
 
-from app.storage.values import RunSource
+from app.storage.values import NodeSample, RunSource
 from app.storage.views import View
 from app.web.answers import answer
-from app.web.api.fields import Body, RunId, Text
+from app.web.api.fields import MAX_INT, Body, RunId, Text
 from app.web.api.tags import INTERNAL
 from app.web.context import hub, services
-from app.web.guard import by_token, takes
+from app.web.guard import by_token, takes_reports
 from app.web.problems import documented
 from app.web.requests import MAX_INGEST_BYTES
 
 api = APIBlueprint("internal", __name__, url_prefix="/internal", abp_tags=[INTERNAL])
 
-MAX_EVENTS = 1000  # of one call: one transaction that does not keep the others waiting
+MAX_EVENTS, MAX_SAMPLES = 1000, 1000  # of one call: one transaction that does not keep the others waiting
 
 Path = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Bytes = Annotated[int | None, Field(ge=0, le=MAX_INT)]
+Percent = Annotated[float | None, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 
 
@@ -57,6 +59,30 @@ class Accepted(View):
     accepted: int
 
 
+class Sample(Body):
+    """One look at a process that trains; a client's heartbeat is the same."""
+
+    node: Annotated[Text, Field(min_length=1)]
+    kind: Literal["server", "worker", "client"] = "client"
+    host: Text = ""
+    ts: Seconds
+    cpu_percent: Percent = None
+    rss_bytes: Bytes = None
+    memory_percent: Percent = None
+    sent_bytes: Bytes = None
+    received_bytes: Bytes = None
+    gpu_percent: Percent = None
+    gpu_memory_bytes: Bytes = None
+    capabilities: dict[str, Any] = Field(default_factory=dict)
+
+
+class SampleBatch(Body):
+    """Samples, of one run or of none."""
+
+    run: RunId | None = None
+    samples: Annotated[list[Sample], Field(max_length=MAX_SAMPLES)]
+
+
 class LoginLink(View):
     """A link that signs one browser in, once, within ten minutes."""
 
@@ -65,13 +91,24 @@ class LoginLink(View):
 
 @api.post("/events", responses={200: Accepted, **documented(400, 401, 409, 411, 413, 415, 422, 503)})
 @by_token
-@takes(MAX_INGEST_BYTES)
+@takes_reports(MAX_INGEST_BYTES)
 def events(body: EventBatch) -> Response:
     """Take in events: all of them or none; those that are known are not counted twice."""
     source = RunSource(**body.source.model_dump())
     ingested = services().store.ingest(body.run, body.events, source)
     hub().ingested(ingested)
     return answer(Accepted(run=body.run, last_seq=ingested.last_seq, accepted=len(ingested.events)))
+
+
+@api.post("/samples", responses={204: None, **documented(400, 401, 404, 411, 413, 415, 422, 503)})
+@by_token
+@takes_reports(MAX_INGEST_BYTES)
+def samples(body: SampleBatch) -> Response:
+    """Take in samples and heartbeats."""
+    services().store.add_samples(body.run, [NodeSample(**sample.model_dump()) for sample in body.samples])
+    if body.run is not None:
+        hub().run_sampled(body.run)
+    return Response(status=204)
 
 
 @api.post("/login-codes", responses={200: LoginLink, **documented(401)})

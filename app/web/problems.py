@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -12,16 +11,13 @@ from flask import Flask, Response
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import HTTPException
 
+from app.control.config_check import key_of_error
 from app.web.auth.access import Refusal
 from shared import errors
-from shared.config import RunConfig, key_of
 
 _log = logging.getLogger(__name__)
 
 PROBLEM_TYPE = "application/problem+json"
-_SETTINGS = frozenset(key_of(name) for name in RunConfig.__dataclass_fields__)
-_FIRST_WORD = re.compile(r"[a-z][a-z0-9-]*")
-_UNKNOWN_SETTING = re.compile(r"unknown (?:setting|key) '?([^\s']{1,64})'?")
 
 
 class FieldError(BaseModel):
@@ -79,27 +75,18 @@ def of_error(error: errors.ConstellationError) -> Response:
             return problem(HTTPStatus.NOT_FOUND, detail)
         case errors.SeqGap():
             return problem(HTTPStatus.CONFLICT, detail, last_seq=error.last_seq)
-        case errors.BadEvent():
+        case errors.BadEvent() | errors.BadQuery():
             return problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=[FieldError(field=error.field, message=detail)]
             )
         case errors.Conflict():
             return problem(HTTPStatus.CONFLICT, detail)
         case errors.UsageError():
-            field = setting_at_fault(detail)
+            field = key_of_error(error) or "config"
             return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=[FieldError(field=field, message=detail)])
         case _:
             _log.error("%s", detail)
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail)
-
-
-def setting_at_fault(sentence: str) -> str:
-    """Return the setting an error's sentence is about: it begins with the key; "config" when it names none."""
-    unknown = _UNKNOWN_SETTING.search(sentence)
-    if unknown is not None:
-        return unknown[1]
-    word = _FIRST_WORD.match(sentence)
-    return word[0] if word is not None and word[0] in _SETTINGS else "config"
 
 
 def install(app: Flask) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from app.control.previews import EpsilonPreview, PartitionPreview
 from app.storage.store import Store
 from app.storage.views import RunView, Scalar
 from app.web.auth.access import Access
@@ -37,6 +38,16 @@ class Supervisor(Protocol):
         """Return the last lines that its process printed."""
 
 
+class Previews(Protocol):
+    """Shows what a run would be, from processes of their own: ``app.control.previews.Previews``."""
+
+    def partition(self, config: Mapping[str, object]) -> PartitionPreview:
+        """Show how the data would be spread."""
+
+    def epsilon(self, query: Mapping[str, object]) -> EpsilonPreview:
+        """Estimate the privacy that would be spent."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebOptions:
     """How the dashboard answers."""
@@ -57,4 +68,5 @@ class Services:
     access: Access
     options: WebOptions
     supervisor: Supervisor | None = None  # None: this dashboard only shows
+    previews: Previews | None = None
     now: Callable[[], float] = time.time

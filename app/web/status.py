@@ -11,6 +11,8 @@ from app.web.live.viewers import Viewer, Viewers
 from app.web.services import Services
 
 _MAX_CLIENTS = 200
+_POINTS = 200
+_METRICS = ("accuracy", "loss")
 
 
 class ViewerView(View):
@@ -116,11 +118,12 @@ class Statuses:
                 run_id=None, server_round=0, accuracy=None, loss=None, best_accuracy=None, best_round=0, epsilon=None,
                 updates_accepted=0, updates_rejected=0, series=(), bands=(),
             )  # fmt: skip
+        lines = store.metrics(run.run_id, names=_METRICS, clients=None, max_points=_POINTS)
         return MetricsNowView(
             run_id=run.run_id, server_round=run.current_round, accuracy=run.accuracy, loss=run.loss,
             best_accuracy=run.best_accuracy, best_round=run.best_round, epsilon=run.epsilon,
             updates_accepted=run.updates_accepted, updates_rejected=run.updates_rejected,
-            series=(), bands=(),
+            series=lines.series, bands=lines.bands,
         )  # fmt: skip
 
     def _viewer(self, viewer: Viewer) -> ViewerView:

@@ -7,12 +7,12 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_INT = 2**53 - 1  # what a browser's numbers hold exactly
-_NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"  # databases refuse NUL, logs and terminals obey the others
+NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"  # databases refuse NUL, logs and terminals obey the others
 
 RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="A run's id")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of a model's arrays, in hex")]
-Text = Annotated[str, Field(max_length=200, pattern=_NO_CONTROL)]
-Name = Annotated[str, Field(max_length=100, pattern=_NO_CONTROL)]
+Text = Annotated[str, Field(max_length=200, pattern=NO_CONTROL)]
+Name = Annotated[str, Field(max_length=100, pattern=NO_CONTROL)]
 Cursor = Annotated[
     str | None, Field(max_length=200, pattern=r"^[A-Za-z0-9_=.:-]*$", description="`next_cursor` of the page before")
 ]

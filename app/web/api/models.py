@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response
+from flask import Response, send_file
 from flask_openapi3.blueprint import APIBlueprint
 
 from app.storage.views import ModelView, View
@@ -58,6 +58,28 @@ def get_model(path: ModelPath) -> Response:
 def lineage(path: ModelPath) -> Response:
     """Trace a model back to the first one of its run."""
     return answer(Lineage(items=services().store.lineage(path.digest)))
+
+
+@api.get(
+    "/<string:digest>/download",
+    responses={
+        200: {
+            "description": "A safetensors file: arrays only",
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **documented(401, 404, 422),
+    },
+)
+def download(path: ModelPath) -> Response:
+    """Save a model as safetensors."""
+    model = _newest(path.digest)
+    file = services().store.open_model(path.digest)
+    response = send_file(
+        file, mimetype="application/octet-stream", as_attachment=True, etag=False,
+        download_name=f"{model.run_id}-round-{model.server_round}.safetensors",
+    )  # fmt: skip
+    response.set_etag(path.digest)  # content-addressed: it never changes
+    return response
 
 
 def _newest(digest: str) -> ModelView:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 from flask import Response
@@ -10,12 +11,12 @@ from pydantic import Field
 
 from app.storage.views import ClientView, ModelView, RoundView, Scalar, UpdateView, View
 from app.web.answers import answer
-from app.web.api.fields import PageQuery, Query, Round, RunPath, Text
+from app.web.api.fields import MaxPoints, PageQuery, Query, Round, RunPath, Text
 from app.web.api.tags import RUNS
 from app.web.context import services
 from app.web.exports import export_csv, export_json
 from app.web.problems import documented
-from app.web.settings_text import command_line, toml_text
+from app.web.settings_text import file_and_command
 
 api = APIBlueprint("run-parts", __name__, url_prefix="/api/v1/runs", abp_tags=[RUNS])
 
@@ -63,6 +64,26 @@ class RunConfigView(View):
     command: str
 
 
+class SamplePointView(View):
+    """One point of a process's history."""
+
+    ts: float
+    cpu_percent: float | None
+    rss_bytes: int | None
+    memory_percent: float | None
+    sent_bytes: int | None
+    received_bytes: int | None
+    gpu_percent: float | None
+    gpu_memory_bytes: int | None
+
+
+class SamplesView(View):
+    """What one process used, oldest first."""
+
+    node: str
+    items: tuple[SamplePointView, ...]
+
+
 class LogView(View):
     """The last lines that a run's process printed."""
 
@@ -83,6 +104,13 @@ class UpdatesQuery(PageQuery):
     client: Text | None = None
     phase: Text | None = None
     round: Round | None = None
+
+
+class SamplesQuery(Query):
+    """Which process, and how fine."""
+
+    node: Annotated[Text, Field(min_length=1, description="`server`, `worker-1`, or a client")]
+    max_points: MaxPoints = 500
 
 
 class LogQuery(Query):
@@ -140,7 +168,15 @@ def list_models(path: RunPath, query: PageQuery) -> Response:
 def run_config(path: RunPath) -> Response:
     """Return a run's settings, as TOML and as a command line too."""
     config = services().store.config(path.run_id)
-    return answer(RunConfigView(config=config, toml=toml_text(config), command=command_line(config)))
+    toml, command = file_and_command(config)
+    return answer(RunConfigView(config=config, toml=toml, command=command))
+
+
+@api.get("/<string:run_id>/samples", responses={200: SamplesView, **documented(401, 404, 422)})
+def samples(path: RunPath, query: SamplesQuery) -> Response:
+    """Return what one process of a run used: CPU, memory, network, GPU."""
+    points = services().store.samples(path.run_id, query.node, max_points=query.max_points)
+    return answer(SamplesView(node=query.node, items=tuple(SamplePointView(**asdict(point)) for point in points)))
 
 
 @api.get("/<string:run_id>/logs", responses={200: LogView, **documented(401, 404, 422, 503)})
