@@ -22,7 +22,9 @@ from app.engine.deployed_grid import quick
 from app.engine.ending import run_to_end
 from app.engine.exchange import Exchange
 from app.engine.randomness import StrategyRandomness
-from app.engine.rounds import Evaluate, RoundLoop, RoundSettings
+from app.engine.rounds import Evaluate, RoundLoop
+from app.engine.settings import early_stop_of, round_settings
+from app.initial_model import load_initial_model
 from app.journal import RunJournal, open_store
 from app.results import RunResult, write_results, write_what_is_there
 from app.story import StoryLog
@@ -183,7 +185,9 @@ class _Deployment:
         strategy = self._strategy(log)
         journal = RunJournal(store, strategy)
         randomness = StrategyRandomness(self._config.seed)
-        closed, arrays = 0, to_array_record(self._model.snapshot())
+        fresh = self._model.snapshot()
+        path = self._config.initial_model
+        closed, arrays = 0, to_array_record(load_initial_model(path, fresh) if path else fresh)
         is_resumed = store.has_closed_round()
         if is_resumed:
             closed, arrays = journal.restore(randomness, arrays)
@@ -223,17 +227,13 @@ class _Deployment:
         return RoundLoop(
             exchange=Exchange(grid=self._grid, control=control, emit=log.emit, client_of=strategy.name_at),
             strategy=strategy,
-            settings=RoundSettings(
-                num_rounds=self._config.num_rounds,
-                min_clients=self._config.min_clients,
-                timeout_s=self._config.round_timeout_s,
-                quorum=self._config.quorum,
-            ),
+            settings=round_settings(self._config),
             randomness=randomness,
             control=control,
             journal=journal,
             emit=log.emit,
             evaluate=central_evaluation(self._model, self._data),
+            early_stop=early_stop_of(self._config, self._run_dir),
         )
 
 

@@ -9,7 +9,9 @@ from monitor.files import write_atomically
 from shared.config import RunConfig
 from shared.errors import ConfigError, RunFailed
 
-_RESUMABLE = frozenset({"num-rounds", "workers", "round-timeout-s", "no-dashboard", "web-port"})
+_RESUMABLE = frozenset(
+    {"num-rounds", "workers", "round-timeout-s", "no-dashboard", "web-port", "target-accuracy", "patience"}
+)
 _UNUSED = frozenset({"output"})  # the run stays in the folder it has
 
 

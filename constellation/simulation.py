@@ -18,6 +18,7 @@ from app.engine.rounds import Evaluate
 from app.engine.worker import Handler
 from app.engine.worker_pool import WorkerPool, num_cores
 from app.engine.zygote import Spawner, SpawnTarget, WorkerSource, Zygote
+from app.initial_model import load_initial_model
 from client.client_app import build_client_app
 from client.poisoned_data import poisoned_data
 from client.runtime import ClientRuntime
@@ -89,9 +90,14 @@ def can_fork(config: RunConfig) -> bool:
 
 
 def initial_arrays(config: RunConfig, data: FederatedData) -> ArrayRecord:
-    """Build the initial global model, one that can take the data; the same seed gives the same one."""
+    """Build the initial global model, one that can take the data; the same seed gives the same one.
+
+    Raises:
+        ConfigError: ``initial-model`` names no model of this kind.
+    """
     module = build_model(config.model, data.input_shape, data.num_classes, config.seed)
-    arrays = to_array_record(ResidentModel(module, torch.device("cpu")).snapshot())
+    fresh = ResidentModel(module, torch.device("cpu")).snapshot()
+    arrays = to_array_record(load_initial_model(config.initial_model, fresh) if config.initial_model else fresh)
     if is_plugin(config.model) and data.central_test is not None:
         check_answer(module, config.model, data.central_test[0][:2], data.num_classes)
     return arrays

@@ -24,7 +24,8 @@ from app.engine.ending import run_to_end
 from app.engine.exchange import Exchange
 from app.engine.local_grid import LocalGrid
 from app.engine.randomness import StrategyRandomness
-from app.engine.rounds import RoundLoop, RoundSettings
+from app.engine.rounds import RoundLoop
+from app.engine.settings import early_stop_of, round_settings
 from app.journal import RunJournal, open_store
 from app.results import RunResult, write_results, write_what_is_there
 from app.strategies.catalog import make_strategy
@@ -277,21 +278,16 @@ class _Run:
         self, strategy: Strategy, journal: RunJournal, randomness: StrategyRandomness, log: EventLog
     ) -> RoundLoop:
         exchange = Exchange(grid=self.grid, control=self.control, emit=log.emit, client_of=self._client_of)
-        settings = RoundSettings(
-            num_rounds=self.config.num_rounds,
-            min_clients=self.config.min_clients,
-            timeout_s=self.config.round_timeout_s,
-            quorum=self.config.quorum,
-        )
         return RoundLoop(
             exchange=exchange,
             strategy=strategy,
-            settings=settings,
+            settings=round_settings(self.config),
             randomness=randomness,
             control=self.control,
             journal=journal,
             emit=log.emit,
             evaluate=central_evaluation(self.grid, self.data, self.config),
+            early_stop=early_stop_of(self.config, self.run_dir),
         )
 
     def _announce(self, log: EventLog, arrays: ArrayRecord, first_round: int) -> None:

@@ -56,6 +56,10 @@ class RunConfig:
     aggregation: str = ""  # replaces the mean inside the FedAvg family; "" keeps the strategy's own
     server_learning_rate: float = 0.0  # fedavgm, fedadam, fedyogi, fedadagrad; 0 is the strategy's default
     server_momentum: float = 0.9  # fedavgm
+    over_selection: float = 1.0  # ask this many times as many clients, and take those that answer first
+    target_accuracy: float = 0.0  # ends the run early once the global model has it; 0 is off
+    patience: int = 0  # ends the run early after so many rounds without a better accuracy; 0 is off
+    initial_model: str = ""  # a model.safetensors to start from; "" is a fresh model
     num_malicious: int = 0  # how many hostile updates krum, multikrum and bulyan assume
 
     # Local training

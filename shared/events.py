@@ -247,6 +247,7 @@ class RunEnded(Event):
     rounds_completed: int
     seconds: float
     error: str | None = None
+    reason: str | None = None  # why it ended before its last round
 
 
 EVENT_TYPES: Mapping[str, type[Event]] = {

@@ -52,5 +52,13 @@ def run_to_end(
         error = f"{type(failure).__name__}: {failure}"
         raise
     finally:
-        emit(RunEnded(state=state, rounds_completed=loop.rounds_completed, seconds=clock() - start, error=error))
+        emit(
+            RunEnded(
+                state=state,
+                rounds_completed=loop.rounds_completed,
+                seconds=clock() - start,
+                error=error,
+                reason=loop.ended_because or None,
+            )
+        )
     return loop.arrays

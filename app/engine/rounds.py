@@ -17,10 +17,12 @@ from flwr.serverapp.strategy import Strategy
 from app.engine.client_metrics import metrics_of, summarise
 from app.engine.collecting import RoundState
 from app.engine.control import Control, Desired
+from app.engine.early_stop import EarlyStop
 from app.engine.exchange import Collected, Emit, Exchange, Phase, StopRequested
 from app.engine.polling import Backoff
 from app.engine.randomness import StrategyRandomness
 from app.engine.stages import has_stages
+from monitor.metrics import accuracy_of
 from shared.events import (
     ModelEvaluated,
     PhaseEnded,
@@ -96,6 +98,7 @@ class RoundSettings:
     min_clients: int
     timeout_s: float
     quorum: float
+    train_quorum: float | None = None  # of the train phase; None is ``quorum``
     train_config: Mapping[str, bool | int | float | str] = field(default_factory=dict)
 
 
@@ -122,6 +125,7 @@ class RoundLoop:
         journal: Journal,
         emit: Emit,
         evaluate: Evaluate | None = None,
+        early_stop: EarlyStop | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -134,9 +138,12 @@ class RoundLoop:
         self._journal = journal
         self._emit = emit
         self._evaluate = evaluate
+        self._early_stop = early_stop or EarlyStop()
+        self._accuracy: float | None = None  # of this round: on the central test set, or else the clients' mean
         self._clock = clock
         self._sleep = sleep
         self.rounds_completed = 0
+        self.ended_because = ""  # why a run ended before its last round
         self.arrays = ArrayRecord()  # the global model after the last closed round
         self.current: Round | None = None
 
@@ -156,6 +163,9 @@ class RoundLoop:
         for number in range(first_round, self._settings.num_rounds + 1):
             self._gate()
             self.arrays = self._round(number, self.arrays)
+            self.ended_because = self._early_stop.observe(number, self._accuracy)
+            if self.ended_because:
+                break
         return self.arrays
 
     def _round(self, number: int, arrays: ArrayRecord) -> ArrayRecord:
@@ -166,6 +176,7 @@ class RoundLoop:
             self._checks.begin_round(number, current.attempt)
         arrays = self._train(current, arrays)
         self._gate()
+        self._accuracy = None
         self._evaluate_on_clients(current, arrays)
         self._evaluate_centrally(number, arrays)
         saving = self._clock()
@@ -186,7 +197,7 @@ class RoundLoop:
             return arrays
         with self._randomness.active():
             messages = list(self._strategy.configure_train(current.number, arrays, config, self._exchange.grid))
-        collected = self._collect(current, TRAIN, messages)
+        collected = self._collect(current, TRAIN, messages, quorum=self._settings.train_quorum)
         start = self._clock()
         with self._randomness.active():
             new_arrays, metrics = self._strategy.aggregate_train(current.number, collected.replies)
@@ -228,11 +239,13 @@ class RoundLoop:
         good = [metrics_of(reply) for reply in counted]
         if (summary := summarise(current.number, good)) is not None:
             self._emit(summary)
+            self._accuracy = accuracy_of(summary.mean)
 
     def _evaluate_centrally(self, number: int, arrays: ArrayRecord) -> None:
         if self._evaluate is not None:
             start = self._clock()
             metrics = dict(self._evaluate(number, arrays))
+            self._accuracy = accuracy_of(metrics)
             self._emit(ModelEvaluated(server_round=number, metrics=metrics, seconds=self._clock() - start))
 
     def _collect(

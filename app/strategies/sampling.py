@@ -33,7 +33,7 @@ def sampling_arguments(config: RunConfig) -> SamplingArguments:
     ``min-clients`` is how many must be connected before a round starts; how many of them train is ``fraction``'s.
     """
     return SamplingArguments(
-        fraction_train=config.fraction,
+        fraction_train=asked_fraction(config),
         fraction_evaluate=config.evaluating_fraction,
         min_train_nodes=1,
         min_evaluate_nodes=1 if config.evaluating_fraction > 0 else 0,
@@ -44,12 +44,25 @@ def sampling_arguments(config: RunConfig) -> SamplingArguments:
 def legacy_sampling_arguments(config: RunConfig) -> LegacySamplingArguments:
     """Return the same for ``flwr.server.strategy.FedAvg`` and its family."""
     return LegacySamplingArguments(
-        fraction_fit=config.fraction,
+        fraction_fit=asked_fraction(config),
         fraction_evaluate=config.evaluating_fraction,
         min_fit_clients=1,
         min_evaluate_clients=1 if config.evaluating_fraction > 0 else 0,
         min_available_clients=config.min_clients,
     )
+
+
+def asked_fraction(config: RunConfig) -> float:
+    """Return the share of the clients that is asked to train: more than is needed, with over-selection."""
+    return min(1.0, config.fraction * config.over_selection)
+
+
+def train_quorum(config: RunConfig) -> float:
+    """Return the share of those asked whose good answers end the train phase.
+
+    With over-selection the first ``fraction`` of all clients is enough (Bonawitz et al., MLSys 2019, section 2.2).
+    """
+    return config.quorum * config.fraction / asked_fraction(config)
 
 
 def cohort_size(config: RunConfig) -> int:

@@ -45,6 +45,9 @@ RANGES: list[tuple[str, list[Any], list[Any]]] = [
     ("server-learning-rate", [0.0, 1.0], [-1.0, float("inf")]),
     ("server-momentum", [0.0, 0.9, 1.0], [-0.1, 1.1]),
     ("num-malicious", [0, 2], [-1]),
+    ("over-selection", [1, 1.3, 10.0], [0.9, 0.0, 10.1, float("nan")]),
+    ("target-accuracy", [0.0, 0.95, 1.0], [-0.1, 1.1, float("nan")]),
+    ("patience", [0, 5], [-1]),
     ("local-epochs", [1, 50], [0]),
     ("local-steps", [0, 10], [-1]),
     ("batch-size", [1, 4096], [0]),
@@ -73,7 +76,7 @@ RANGES: list[tuple[str, list[Any], list[Any]]] = [
 KEYS = [key_of(field.name) for field in fields(RunConfig)]
 
 
-FREE = {"data-dir", "key-dir", "aggregation", "signatures", "no-dashboard"}  # any value of their type
+FREE = {"data-dir", "initial-model", "key-dir", "aggregation", "signatures", "no-dashboard"}  # any value of their type
 
 
 def cases(which: int) -> list[Any]:

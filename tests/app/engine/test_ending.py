@@ -21,6 +21,7 @@ class Loop:
     def __init__(self, then: Callable[[], None]) -> None:
         self.arrays = ArrayRecord()
         self.rounds_completed = 0
+        self.ended_because = ""
         self._then = then
 
     def run(self, arrays: ArrayRecord, first_round: int) -> ArrayRecord:
