@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
@@ -120,9 +121,20 @@ def config_of(connection: Connection, run_key: int) -> dict[str, Scalar]:
     return config
 
 
+_PROCESS = tuple(RUNS.c[field.name] for field in fields(RunProcess))
+
+
+def process_of(connection: Connection, run_id: str) -> RunProcess:
+    """Return which process a run is, or was.
+
+    Raises:
+        NotFound: There is no such run.
+    """
+    key = run_key_of(connection, run_id)
+    return RunProcess(**connection.execute(select(*_PROCESS).where(RUNS.c.id == key)).one()._asdict())
+
+
 def living(connection: Connection) -> tuple[RunProcess, ...]:
     """Return the runs that should have a living process, oldest first."""
-    table = RUNS.c
-    columns = (table.run_id, table.state, table.desired_state, table.run_dir, table.host, table.pid, table.create_time)
-    query = select(*columns).where(table.state.in_(LIVING)).order_by(table.id)
+    query = select(*_PROCESS).where(RUNS.c.state.in_(LIVING)).order_by(RUNS.c.id)
     return tuple(RunProcess(**row._asdict()) for row in connection.execute(query))

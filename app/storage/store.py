@@ -244,6 +244,15 @@ class Store:
         with self._database.read() as connection:
             return run_queries.living(connection)
 
+    def run_process(self, run_id: str) -> RunProcess:
+        """Return which process a run is, or was.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        with self._database.read() as connection:
+            return run_queries.process_of(connection, run_id)
+
     # --- one run's page
 
     def snapshot(self, run_id: str, *, max_points: int = 500) -> Snapshot:

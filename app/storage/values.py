@@ -46,15 +46,18 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunProcess:
-    """A run that should have a living process, and which one."""
+    """A run as whoever steers it knows it: what it should do, where it lies, and which process it is."""
 
     run_id: str
     state: str
     desired_state: str
+    origin: str
     run_dir: str
-    host: str
+    host: str  # "" where nobody told
     pid: int | None
     create_time: float | None
+    last_seq: int  # of its events
+    ended_ts: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
