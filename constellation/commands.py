@@ -6,6 +6,7 @@ import typer
 
 from constellation import keys, runs
 from constellation.attacks import attacks
+from constellation.dashboard import dashboard
 from constellation.demo import demo
 from constellation.evaluate import evaluate
 from constellation.options import with_run_options
@@ -23,6 +24,7 @@ def register_demo(app: typer.Typer) -> None:
 def register(app: typer.Typer) -> None:
     """Give ``app`` its subcommands."""
     register_demo(app)
+    app.command("dashboard", help="Serve the dashboard of a folder of runs.")(dashboard)
     app.command("simulate", help="Run a Flower App on this machine, unchanged.")(simulate)
     app.command("attacks", help="Try every attack against every aggregation rule.")(attacks)
     app.command("evaluate", help="Evaluate a run's model, class by class.")(evaluate)

@@ -35,6 +35,7 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "FLWR_HOME"):
             patch.setenv(name, str(home / name.lower()))
         patch.setenv("CONSTELLATION_HOME", str(home / "constellation"))
+        patch.setenv("CONSTELLATION_NO_DASHBOARD", "true")  # tests of it ask for it
         yield
 
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from constellation import cli
-from constellation.demo import set_up_logging
+from constellation.command_log import set_up_logging
 
 LIMIT_S = 120.0
 FEW = ("--num-clients", "2", "--local-steps", "2", "--model", "linear")
