@@ -23,7 +23,7 @@ STRATEGIES = (
     "multikrum",
     "bulyan",
 )
-ENGINES = ("local",)  # that this version runs
+ENGINES = ("local", "flower")  # that this version runs
 
 # key -> names to choose from; a person's own data, models and strategies are named as text beside them
 CHOICES: dict[str, tuple[str, ...]] = {

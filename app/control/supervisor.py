@@ -50,6 +50,7 @@ class RunSupervisor:
         max_running: How many runs may be under way at once, those started in terminals among them.
         grace: How long a run that was asked to stop gets.
         clock: Seconds, never going back.
+        on_changed: Told of each run whose state or wish was written down, to be shown.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class RunSupervisor:
         max_running: int = 1,
         grace: Grace | None = None,
         clock: Callable[[], float] = time.monotonic,
+        on_changed: Callable[[str], None] = lambda _run_id: None,
     ) -> None:
         self._store = store
         self._output = output
@@ -70,6 +72,7 @@ class RunSupervisor:
         self._max_running = max_running
         self._grace = grace or Grace()
         self._clock = clock
+        self._on_changed = on_changed
         self._host = processes.this_host()
         self._lock = threading.RLock()
         self._stopping: dict[str, Stopping] = {}
@@ -88,7 +91,7 @@ class RunSupervisor:
             self._store.create_run(
                 run_dir.name, settings.as_flat(), name=name, origin="dashboard", run_dir=str(run_dir.resolve())
             )
-            self._store.set_run(run_dir.name, desired_state="run" if start else "pause", reason="" if start else HELD)
+            self._set(run_dir.name, desired_state="run" if start else "pause", reason="" if start else HELD)
             self._fill()
             return self._store.run(run_dir.name)
 
@@ -119,11 +122,11 @@ class RunSupervisor:
             if run.desired_state == "pause" and run.state in LIVING | {"queued"}:
                 raise Conflict(f"run {run_id} is paused already, or will be at the next phase")
             if run.state == "queued":
-                return self._store.set_run(run_id, desired_state="pause", reason=HELD)
+                return self._set(run_id, desired_state="pause", reason=HELD)
             if run.state not in LIVING - {"stopping"}:
                 raise Conflict(f"run {run_id} cannot pause: it is {run.state}")
             self._tell(run, Desired.PAUSE)
-            return self._store.set_run(run_id, desired_state="pause")
+            return self._set(run_id, desired_state="pause")
 
     def resume(self, run_id: str) -> RunView:
         """Let a paused run go on; a run that ended early goes on from its last checkpoint.
@@ -139,7 +142,7 @@ class RunSupervisor:
             if run.state == "stopping" or run.desired_state != "pause":
                 raise Conflict(f"run {run_id} is not paused: it is {run.state}")
             self._tell(run, Desired.RUN)
-            return self._store.set_run(run_id, desired_state="run", reason="")
+            return self._set(run_id, desired_state="run", reason="")
 
     def stop(self, run_id: str) -> RunView:
         """Let a run stop at its next phase; a run that does not is ended by force after a while.
@@ -151,16 +154,14 @@ class RunSupervisor:
         with self._lock:
             run = self._store.run_process(run_id)
             if run.state == "queued":
-                return self._store.set_run(
-                    run_id, state="stopped", desired_state="stop", reason="taken out of the queue"
-                )
+                return self._set(run_id, state="stopped", desired_state="stop", reason="taken out of the queue")
             if run.state == "stopping":
                 left = self._stopping_of(run_id).seconds_to_force(self._clock())
                 raise Conflict(f"run {run_id} is stopping already; it is ended by force in {left:.0f} s at the latest")
             if run.state not in LIVING:
                 raise Conflict(f"run {run_id} cannot stop: it is {run.state}")
             self._stopping[run_id] = Stopping(self._clock(), self._grace, is_asked=self._can_ask_to_stop(run))
-            return self._store.set_run(run_id, state="stopping", desired_state="stop")
+            return self._set(run_id, state="stopping", desired_state="stop")
 
     def log_lines(self, run_id: str, num_lines: int) -> list[str]:
         """Return the last lines that a run printed; a run from a terminal printed them there.
@@ -195,6 +196,11 @@ class RunSupervisor:
         """Let go of the runs; they go on without us."""
         self._launcher.close()
 
+    def _set(self, run_id: str, **changes: str | float | None) -> RunView:
+        view = self._store.set_run(run_id, **changes)  # type: ignore[arg-type] # each change is what its name takes
+        self._on_changed(run_id)
+        return view
+
     def _guarded(self, run_id: str, do: Callable[[str], None]) -> None:
         try:
             do(run_id)
@@ -211,7 +217,7 @@ class RunSupervisor:
             raise Conflict(f"run {run.run_id} has no folder any more ({run_dir}); make a new run with its settings")
         if run_lock.is_held(run_dir):
             raise Conflict(f"run {run.run_id} is under way in a process that the dashboard does not know")
-        self._store.set_run(run.run_id, state="queued", desired_state="run", reason="", error="")
+        self._set(run.run_id, state="queued", desired_state="run", reason="", error="")
         self._fill()
         return self._store.run(run.run_id)
 
@@ -228,7 +234,7 @@ class RunSupervisor:
         for view in queued:
             reason = decided.reasons.get(view.run_id)
             if reason is not None and reason != view.reason:
-                self._store.set_run(view.run_id, reason=reason)
+                self._set(view.run_id, reason=reason)
 
     def _queued(self) -> list[RunView]:
         """List the queue, the run that waits longest first."""
@@ -243,14 +249,14 @@ class RunSupervisor:
     def _launch(self, run_id: str) -> None:
         run_dir = Path(self._store.run_process(run_id).run_dir)
         # Written down first: should we die now, whoever adopts it finds the process by its command line.
-        self._store.set_run(run_id, state="starting", pid=0, create_time=0.0, host=self._host)
+        self._set(run_id, state="starting", pid=0, create_time=0.0, host=self._host)
         try:
             self._tell_folder(run_dir, Desired.RUN)  # the "stop" of an earlier start would stop it at once
             identity = self._launcher.start(run_dir)
         except ConstellationError as error:
-            self._store.set_run(run_id, state="failed", reason="", error=str(error))
+            self._set(run_id, state="failed", reason="", error=str(error))
             return
-        self._store.set_run(run_id, pid=identity.pid, create_time=identity.create_time)
+        self._set(run_id, pid=identity.pid, create_time=identity.create_time)
 
     def _tell(self, run: RunProcess, desired: Desired) -> None:
         if run.host not in ("", self._host):
@@ -296,7 +302,7 @@ class RunSupervisor:
                 was_asked_to_stop=run.desired_state == "stop",
             )
         )
-        self._store.set_run(run_id, state=ending.state, reason=ending.reason, error=ending.error)
+        self._set(run_id, state=ending.state, reason=ending.reason, error=ending.error)
 
     def _stopping_of(self, run_id: str) -> Stopping:
         """Return how far the run is on its way to its end; after a restart of ours it begins anew."""
@@ -309,7 +315,7 @@ class RunSupervisor:
             return
         identity = ProcessId(pid=run.pid, create_time=run.create_time or 0.0)
         _log.warning("run %s did not stop in time: %s", run_id, measure.value)
-        self._store.set_run(run_id, reason=f"it did not stop in time and was sent {measure.value}")
+        self._set(run_id, reason=f"it did not stop in time and was sent {measure.value}")
         if measure is Measure.KILL:
             processes.kill(processes.family(identity))
         else:

@@ -22,11 +22,13 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from app.control.dashboards import DASHBOARD_FILE, claimed, state_folder, write_dashboard
+from app.control.control_room import ControlRoom
+from app.control.dashboards import DASHBOARD_FILE, TOKEN_FILE, claimed, state_folder, write_dashboard
 from app.control.dashboards import Dashboard as DashboardFile
 from app.control.parent_watch import ParentWatch
 from app.control.processes import ProcessId, identify
 from app.storage.store import Store
+from app.storage.values import Ingested
 from app.web.auth.access import Access
 from app.web.auth.hosts import AllowedHosts
 from app.web.auth.token_file import operator_token
@@ -150,7 +152,7 @@ class _Server(BaseApplication):  # type: ignore[misc] # gunicorn has no types
 
     def load(self) -> Any:
         """Build the app: called in the worker, so its threads and connections are the worker's own."""
-        self._process = _Process(self._options, self._arbiter)
+        self._process = _Process(self._options, self._url, self._arbiter)
         return self._process.dashboard.app
 
     def _ready(self, worker: Any) -> None:
@@ -184,17 +186,33 @@ class _Server(BaseApplication):  # type: ignore[misc] # gunicorn has no types
 class _Process:
     """What lives in the worker."""
 
-    def __init__(self, options: ServeOptions, arbiter: ProcessId | None) -> None:
+    def __init__(self, options: ServeOptions, url: str, arbiter: ProcessId | None) -> None:
         self._open = contextlib.ExitStack()
         store = open_store(options)
         self._open.callback(store.close)
-        self.services = services_of(options, store)
+        control = ControlRoom.over(
+            store,
+            options.output,
+            report_url=url,
+            token_file=(state_folder(options.output) / TOKEN_FILE).resolve(),
+            parallel_runs=options.parallel_runs,
+            on_ingested=self._ingested,
+            on_changed=self._changed,
+        )
+        self.services = services_of(options, store, control)
         self.dashboard: Dashboard = create_app(self.services)
         self._open.enter_context(self.dashboard.hub)
+        self._open.enter_context(control.background)
         if options.parent is not None and arbiter is not None:
             watch = ParentWatch(options.parent, lambda: os.kill(arbiter.pid, signal.SIGTERM))
             watch.start()
             self._open.callback(watch.close)
+
+    def _ingested(self, ingested: Ingested) -> None:
+        self.dashboard.hub.ingested(ingested)
+
+    def _changed(self, run_id: str) -> None:
+        self.dashboard.hub.run_changed(run_id)
 
     def begin_to_end(self) -> None:
         """Close the viewers' connections. From a signal's handler, hence a thread: it takes locks."""
@@ -210,7 +228,7 @@ class _Process:
                 socket_.close(wait=False)
 
 
-def services_of(options: ServeOptions, store: Store) -> Services:
+def services_of(options: ServeOptions, store: Store, control: ControlRoom) -> Services:
     """Put together what requests are answered with."""
     folder = state_folder(options.output)
     hosts = AllowedHosts([*options.allowed_hosts, options.host, socket.gethostname(), socket.getfqdn()])
@@ -223,4 +241,4 @@ def services_of(options: ServeOptions, store: Store) -> Services:
         proxy_hops=options.proxy_hops,
         database=options.database.partition(":")[0].partition("+")[0] or "sqlite",
     )
-    return Services(store=store, access=access, options=web)
+    return Services(store=store, access=access, options=web, supervisor=control.supervisor, previews=control.previews)
