@@ -20,16 +20,19 @@ from pathlib import Path
 import psutil
 
 from monitor.reporting.connection import Connection
-from monitor.reporting.delivery import Delivery
+from monitor.reporting.delivery import MAX_ROWS, Delivery
 from monitor.reporting.spool import EventSpool, Rows
 from shared.errors import Unreachable
 from shared.events import Envelope
 
 EVENTS_PATH = "/internal/events"
 EVENTS_FILE = "events.jsonl"
-MAX_ROWS = 500  # a call; the dashboard takes 1,000
 MAX_BYTES = 4 * 1024 * 1024  # a call, before compression; the dashboard takes 8 MiB
-WINDOW_S = 0.1  # between two calls while a run is followed live
+WINDOW_S = 0.1  # between the beginnings of two calls while a run is followed live
+MAX_SHARE = (
+    0.05  # of the time that live calls may take: on a machine that is busy training they become fewer, and larger
+)
+MAX_WINDOW_S = 0.5  # a dashboard that takes long still hears of the run this often
 TIMEOUT_S = 10.0  # of one call
 DRAIN_S = 5.0  # that the end of a run may wait for what is still to be sent
 
@@ -61,7 +64,7 @@ class HttpSink:
             connection: To the dashboard.
             output: The folder that holds the run's folder, named by the run's id.
             origin: Who started the run: "terminal" or "dashboard".
-            window_s: Seconds between the beginnings of two calls.
+            window_s: Seconds between the beginnings of two calls, at the least.
             drain_s: Seconds that ``close`` waits at the most.
             timeout_s: Seconds that one call may take.
             clock: Seconds for pauses.
@@ -162,7 +165,9 @@ class HttpSink:
 
     def _read(self, spool: EventSpool, delivery: Delivery) -> Rows:
         try:
-            return spool.read_from(delivery.next_seq, max_rows=MAX_ROWS, max_bytes=MAX_BYTES)
+            return spool.read_from(
+                delivery.next_seq, max_rows=delivery.max_rows, max_bytes=MAX_BYTES, without=delivery.passed_over
+            )
         except OSError as error:
             self._say(delivery.failed(f"events.jsonl cannot be read: {error.strerror or error}", self._clock()))
             return Rows()
@@ -176,9 +181,14 @@ class HttpSink:
             self._say(delivery.failed(str(error), self._clock()))
             return
         self._say(delivery.answered(rows, reply, self._clock()))
-        if not delivery.is_failing and len(rows.lines) < MAX_ROWS:
-            delivery.ready_at = began + self._window_s
+        if rows.last_seq < delivery.next_seq and len(rows.lines) < MAX_ROWS and not delivery.is_failing:
+            delivery.ready_at = began + window_s(self._clock() - began, self._window_s)
 
     def _say(self, sentence: str | None) -> None:
         if sentence:
             _log.warning("the dashboard at %s %s", self._connection.destination.url, sentence)
+
+
+def window_s(call_s: float, least_s: float) -> float:
+    """Return the seconds from the beginning of a call that took ``call_s`` to the next one."""
+    return max(least_s, min(MAX_WINDOW_S, call_s / MAX_SHARE)) if least_s else 0.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -23,8 +24,17 @@ class Rows:
     """Some events in order, as the lines that hold them, without line breaks."""
 
     lines: tuple[bytes, ...] = ()
-    first_seq: int = 0
-    last_seq: int = 0
+    seqs: tuple[int, ...] = ()  # the number of each
+
+    @property
+    def first_seq(self) -> int:
+        """Number of the first event, 0 when there is none."""
+        return self.seqs[0] if self.seqs else 0
+
+    @property
+    def last_seq(self) -> int:
+        """Number of the last event, 0 when there is none."""
+        return self.seqs[-1] if self.seqs else 0
 
     def __bool__(self) -> bool:
         return bool(self.lines)
@@ -48,13 +58,14 @@ class EventSpool:
         self._since_index = 0
         self.num_skipped = 0
 
-    def read_from(self, seq: int, *, max_rows: int, max_bytes: int) -> Rows:
+    def read_from(self, seq: int, *, max_rows: int, max_bytes: int, without: Collection[int] = frozenset()) -> Rows:
         """Return events from number ``seq`` on, as far as they are there.
 
         Args:
             seq: The first one wanted; when it is missing from the file, the next one that is there.
             max_rows: At most so many.
             max_bytes: Of lines together, but at least one line is returned.
+            without: Events that are left out.
 
         Raises:
             OSError: The file cannot be read.
@@ -73,7 +84,7 @@ class EventSpool:
             line = self._next_line()
             if line is None:
                 break
-            if self._last_seq < seq or self._last_seq == before:
+            if self._last_seq < seq or self._last_seq == before or self._last_seq in without:
                 continue
             size += len(line)
             if lines and size > max_bytes:
@@ -81,9 +92,7 @@ class EventSpool:
                 break
             lines.append(line)
             seqs.append(self._last_seq)
-        if not lines:
-            return Rows()
-        return Rows(lines=tuple(lines), first_seq=seqs[0], last_seq=seqs[-1])
+        return Rows(lines=tuple(lines), seqs=tuple(seqs))
 
     def close(self) -> None:
         """Close the file."""

@@ -28,6 +28,8 @@ class Dashboard:
         self.calls: list[str] = []  # what each call came to
         self.num_connections = 0
         self.num_compressed = 0
+        self.poison: set[int] = set()  # events that are refused
+        self.names_rows = True  # in the answer to a call with one
         self.release = threading.Event()  # ends the calls that hang
 
     @property
@@ -70,6 +72,10 @@ class Dashboard:
         assert seqs == sorted(set(seqs))
         assert {row["run"] for row in rows} == {body["run"]}
         self.sources.append(body["source"])
+        spoiled = [place for place, seq in enumerate(seqs) if seq in self.poison]
+        if spoiled:
+            field = f"events[{spoiled[0]}].metrics" if self.names_rows else "body"
+            return (422 if self.names_rows else 400), {"detail": "no", "errors": [{"field": field, "message": "no"}]}
         if seqs[0] > self.last_seq + 1:
             return 409, {"last_seq": self.last_seq}
         new = [row for row in rows if row["seq"] > self.last_seq]

@@ -5,12 +5,19 @@ import random
 import pytest
 
 from monitor.reporting.connection import Reply
-from monitor.reporting.delivery import MAX_PAUSE_S, MAX_RETRY_AFTER_S, REFUSED_PAUSE_S, Delivery
+from monitor.reporting.delivery import (
+    MAX_PASSED_OVER,
+    MAX_PAUSE_S,
+    MAX_RETRY_AFTER_S,
+    MAX_ROWS,
+    REFUSED_PAUSE_S,
+    Delivery,
+)
 from monitor.reporting.spool import Rows
 
 
 def rows(first: int, last: int) -> Rows:
-    return Rows(lines=tuple(b"{}" for _ in range(first, last + 1)), first_seq=first, last_seq=last)
+    return Rows(lines=tuple(b"{}" for _ in range(first, last + 1)), seqs=tuple(range(first, last + 1)))
 
 
 def delivery(first_seq: int = 1) -> Delivery:
@@ -86,3 +93,54 @@ def test_a_busy_server_may_ask_for_time_but_not_for_ever() -> None:
     assert 20.0 <= state.ready_at <= 40.0
     state.answered(rows(1, 1), Reply(status=503, retry_after_s=1e9), 0.0)
     assert state.ready_at <= MAX_RETRY_AFTER_S
+
+
+def test_an_event_that_the_server_names_is_passed_over_and_said_once() -> None:
+    state = delivery(10)
+    reply = Reply(status=422, fields={"detail": "no", "errors": [{"field": "events[2].metrics", "message": "no"}]})
+    assert "does not take event 12" in str(state.answered(rows(10, 19), reply, 0.0))
+    assert (state.passed_over, state.next_seq, state.ready_at, state.is_failing) == ({12}, 9, 0.0, False)
+    assert state.answered(rows(9, 9), reply, 0.0) is None
+
+
+def test_an_event_that_nobody_names_is_found_by_halving() -> None:
+    state, calls = delivery(2), 0
+    while not state.passed_over:
+        sent = rows(state.next_seq, min(500, state.next_seq + state.max_rows - 1))
+        calls += 1
+        status = 400 if 137 in sent.seqs else 200
+        state.answered(sent, Reply(status=status, fields={"last_seq": sent.last_seq}), 0.0)
+    assert state.passed_over == {137}
+    assert calls <= 2 * 9 + 1  # 499 events halve nine times, and each half that is good is a call
+    state.answered(rows(136, 136), Reply(status=200, fields={"last_seq": 138}), 0.0)
+    state.answered(rows(138, 200), Reply(status=200, fields={"last_seq": 200}), 0.0)
+    assert state.passed_over == set()
+
+
+def test_a_server_that_takes_no_event_at_all_is_not_hammered() -> None:
+    """As one of another version: each event is refused, whatever it is."""
+    state, now, calls = delivery(2), 0.0, 0
+    while now < 600.0:
+        seqs = [seq for seq in range(state.next_seq, 2_000) if seq not in state.passed_over][: state.max_rows]
+        sent = Rows(lines=tuple(b"{}" for _ in seqs), seqs=tuple(seqs))
+        state.answered(sent, Reply(status=422), now)
+        calls += 1
+        now = max(now, state.ready_at)
+    assert calls < (600 / (REFUSED_PAUSE_S / 2)) * (MAX_PASSED_OVER + 12)
+
+
+def test_a_run_whose_first_event_is_refused_waits() -> None:
+    state, said = delivery(1), None
+    while not state.is_failing:
+        said = state.answered(rows(1, state.max_rows), Reply(status=422), 0.0)
+    assert "refuses reports" in str(said)
+    assert state.ready_at >= REFUSED_PAUSE_S / 2
+    assert (state.max_rows, state.passed_over) == (MAX_ROWS, set())
+
+
+@pytest.mark.parametrize("field", ["events[99].x", "events", "run", 7, None, "events[-1]"])
+def test_an_error_that_names_no_row_of_the_call_names_none(field: object) -> None:
+    state = delivery(10)
+    state.answered(rows(10, 19), Reply(status=422, fields={"errors": [{"field": field}]}), 0.0)  # type: ignore[dict-item]
+    assert state.passed_over == set()
+    assert state.max_rows == 6

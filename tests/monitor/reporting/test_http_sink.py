@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from monitor.reporting import delivery
 from monitor.reporting.connection import Connection
 from monitor.reporting.destination import fixed_token, parse_destination
-from monitor.reporting.http_sink import HttpSink
+from monitor.reporting.http_sink import HttpSink, window_s
 from monitor.sinks import JsonlSink, last_seq
 from shared.events import EventLog, RunWaiting
 from tests.monitor.reporting.dashboards import TOKEN, Dashboard, serving
@@ -154,6 +154,21 @@ def test_an_event_that_could_not_be_written_is_a_hole_and_stops_nothing(tmp_path
     assert dashboard.seqs() == [1, 2, 5, 6, 7]
 
 
+@pytest.mark.parametrize("names_rows", [True, False])
+def test_an_event_that_the_dashboard_does_not_take_keeps_no_other_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, names_rows: bool
+) -> None:
+    """One client must not be able to keep a whole run out of sight."""
+    dashboard = Dashboard()
+    dashboard.poison, dashboard.names_rows = {300, 301, 700}, names_rows
+    with caplog.at_level(logging.WARNING), serving(dashboard) as port, reported(tmp_path, port) as log:
+        emit(log, 1)
+        dashboard.wait_until(lambda it: it.last_seq == 1)
+        emit(log, 999)
+    assert dashboard.seqs() == [seq for seq in range(1, 1001) if seq not in dashboard.poison]
+    assert [message for message in caplog.messages if "does not take event 300" in message]
+
+
 def test_a_wrong_token_is_said_once_and_fails_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     dashboard = Dashboard()
     with caplog.at_level(logging.WARNING), serving(dashboard) as port, reported(tmp_path, port, token="other") as log:
@@ -225,6 +240,13 @@ def test_a_forked_copy_of_the_process_is_silent(tmp_path: Path) -> None:
     assert dashboard.num_connections == 1
 
 
+@pytest.mark.parametrize(("call_s", "expected"), [(0.001, 0.1), (0.005, 0.1), (0.01, 0.2), (0.02, 0.4), (3.0, 0.5)])
+def test_calls_take_at_most_a_twentieth_of_the_time_until_that_would_be_too_rare(
+    call_s: float, expected: float
+) -> None:
+    assert window_s(call_s, 0.1) == pytest.approx(expected)
+
+
 FAULTS = ["", "500", "503", "429", "cut", "cut-after", "short", "close", "html", "not-http", "nonsense", "401", "wipe"]
 
 
@@ -233,12 +255,22 @@ FAULTS = ["", "500", "503", "429", "cut", "cut-after", "short", "close", "html",
     faults=st.lists(st.sampled_from(FAULTS), max_size=12),
     bursts=st.lists(st.sampled_from([1, 2, 30, 600]), min_size=1, max_size=5),
     restart_after=st.integers(0, 5),
+    poison=st.sets(st.integers(2, 2000), max_size=12),
+    names_rows=st.booleans(),
 )
 def test_whatever_a_server_does_it_ends_with_every_event_once_and_in_order(
-    tmp_path_factory: pytest.TempPathFactory, faults: list[str], bursts: list[int], restart_after: int
+    tmp_path_factory: pytest.TempPathFactory,
+    faults: list[str],
+    bursts: list[int],
+    restart_after: int,
+    poison: set[int],
+    names_rows: bool,
 ) -> None:
+    """Every event but those that the server does not take."""
     output = tmp_path_factory.mktemp("run")
+    total = sum(bursts) + 1
     dashboard = Dashboard()
+    dashboard.poison, dashboard.names_rows = poison - {total}, names_rows
     dashboard.faults.extend(faults)
     with serving(dashboard) as port:
         pass
@@ -251,12 +283,13 @@ def test_whatever_a_server_does_it_ends_with_every_event_once_and_in_order(
             else:
                 emit(log, burst)
         with serving(dashboard, port):
-            dashboard.wait_until(lambda it: not it.faults or it.last_seq == sum(bursts))
+            newest = max(seq for seq in range(1, total) if seq not in dashboard.poison)
+            dashboard.wait_until(lambda it: not it.faults or it.last_seq == newest)
             dashboard.faults.clear()
             emit(log, 1)
-            dashboard.wait_until(lambda it: it.last_seq == sum(bursts) + 1)
+            dashboard.wait_until(lambda it: it.last_seq == total)
             log.close()
-    assert dashboard.seqs() == list(range(1, sum(bursts) + 2))
+    assert dashboard.seqs() == [seq for seq in range(1, total + 1) if seq not in dashboard.poison]
 
 
 def test_writing_costs_the_training_thread_next_to_nothing(tmp_path: Path) -> None:

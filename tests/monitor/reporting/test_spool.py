@@ -100,6 +100,11 @@ def test_a_line_longer_than_a_call_is_passed_over_and_not_kept(
     assert spool.num_skipped == 1
 
 
+def test_events_can_be_left_out(tmp_path: Path, opened: Callable[..., EventSpool]) -> None:
+    spool = opened(file_of(tmp_path / "events.jsonl", 1, 2, 3, 4, 5))
+    assert numbers(spool.read_from(1, max_rows=3, max_bytes=1 << 20, without={2, 3})) == [1, 4, 5]
+
+
 def test_events_missing_from_the_file_are_a_hole_and_not_an_end(
     tmp_path: Path, opened: Callable[..., EventSpool]
 ) -> None:
