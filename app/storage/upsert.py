@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,8 +23,12 @@ def upsert(
     """
     if not values:
         return
-    keys = list(index or [column.name for column in table.primary_key])
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table)
-    changed = {name: statement.excluded[name] for name in values[0] if name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), values)
+    keys = tuple(index or [column.name for column in table.primary_key])
+    connection.execute(_statement(connection.dialect.name, table, tuple(values[0]), keys), values)
+
+
+@functools.cache  # making one costs more than running it: SQLAlchemy copies every column for EXCLUDED
+def _statement(dialect: str, table: Table, columns: tuple[str, ...], keys: tuple[str, ...]) -> Any:
+    statement = (sqlite if dialect == "sqlite" else postgresql).insert(table)
+    changed = {name: statement.excluded[name] for name in columns if name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
