@@ -1,6 +1,6 @@
 // The federation as a constellation: the server, its clients around it, each client's state as shape and brightness.
 import { html } from "../ui.js";
-import { CLIENT_STATES } from "../words.js";
+import { standingText, standings, tallyOf } from "../standing.js";
 
 const MOST_STARS = 72;
 const SIZE = 240;
@@ -18,12 +18,13 @@ function placesOf(number) {
   });
 }
 
-export function Stars({ clients, phase, total, ended }) {
+export function Stars({ clients: all, run }) {
+  const clients = standings(all, run);
+  const total = run.num_clients;
   const shown = clients.slice(0, MOST_STARS);
   const places = placesOf(shown.length);
-  const tally = {};
-  for (const { state } of clients) tally[state] = (tally[state] ?? 0) + 1;
-  const label = Object.entries(tally).map(([state, number]) => `${number} ${wordOf(state, ended)}`).join(", ");
+  const tally = tallyOf(clients);
+  const label = tally.map(([state, number]) => `${number} ${standingText(state, run)}`).join(", ");
   return html`<figure class="stars">
     <svg viewBox="0 0 ${SIZE} ${SIZE}" role="img" aria-label="${total} clients around the server: ${label}">
       ${[98, 72, 46].slice(0, Math.max(1, Math.ceil(shown.length / 24))).map((radius) => html`<circle class="orbit" cx=${CENTER} cy=${CENTER} r=${radius} />`)}
@@ -32,22 +33,19 @@ export function Stars({ clients, phase, total, ended }) {
         return html`<g key=${client} class="star star-${state}">
           <line x1=${CENTER} y1=${CENTER} x2=${x} y2=${y} />
           ${starShape(state, x, y, shown.length > 40 ? 3.6 : 5.2)}
-          <title>${client}: ${wordOf(state, ended)}</title>
+          <title>${client}: ${standingText(state, run)}</title>
         </g>`;
       })}
-      <g class="star-server ${phase ? "is-working" : ""}"><circle cx=${CENTER} cy=${CENTER} r="13" /><circle class="core" cx=${CENTER} cy=${CENTER} r="5.5" /></g>
+      <g class="star-server ${run.phase ? "is-working" : ""}"><circle cx=${CENTER} cy=${CENTER} r="13" /><circle class="core" cx=${CENTER} cy=${CENTER} r="5.5" /></g>
     </svg>
     <figcaption class="legend legend-static">
-      ${Object.entries(tally).map(([state, number]) => html`<span key=${state} class="legend-item star-key star-${state}">
-        <svg width="14" height="14" viewBox="0 0 14 14" aria-hidden="true">${starShape(state, 7, 7, 4.4)}</svg>${number} ${wordOf(state, ended)}
+      ${tally.map(([state, number]) => html`<span key=${state} class="legend-item star-key star-${state}">
+        <svg width="14" height="14" viewBox="0 0 14 14" aria-hidden="true">${starShape(state, 7, 7, 4.4)}</svg>${number} ${standingText(state, run)}
       </span>`)}
       ${total > shown.length ? html`<span class="legend-item">${shown.length} of ${total} drawn</span>` : null}
     </figcaption>
   </figure>`;
 }
-
-const FARED = { answered: "always accepted", rejected: "refused at least once", late: "late at least once", idle: "never asked" };
-const wordOf = (state, ended) => (ended ? FARED[state] : undefined) ?? CLIENT_STATES[state]?.label.toLowerCase() ?? state;
 
 function starShape(state, x, y, r) {
   if (state === "rejected") return html`<path class="blip-cross" d="M${x - r} ${y - r}L${x + r} ${y + r}M${x + r} ${y - r}L${x - r} ${y + r}" />`;

@@ -67,6 +67,7 @@ export function Ago({ ts, step = 5000 }) {
 export function ReadOnlyHint({ action = "To steer runs" }) {
   const known = useStore(info);
   if (maySteer(known) !== false) return null;
+  if (known.signed_in) return html`<p class="hint"><${Icon} name="key" /><span>This dashboard only shows runs: it was started without the means to start or steer them.</span></p>`;
   return html`<p class="hint"><${Icon} name="key" /><span>${action}, <a href="/login">sign in</a>. ${known.hint}</span></p>`;
 }
 

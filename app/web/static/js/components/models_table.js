@@ -14,7 +14,7 @@ export function ModelsTable({ models, withRun }) {
     { key: "server_round", title: "Round", numeric: true },
     { key: "accuracy", title: "Accuracy", numeric: true, draw: (model) => percent(model.accuracy) },
     { key: "loss", title: "Loss", numeric: true, draw: (model) => decimal(model.loss) },
-    { key: "parent", title: "Made from", sortable: false, draw: (model) => (model.parent ? html`<button type="button" class="link" aria-label="Lineage of model ${digest(model.digest)}" onClick=${() => setOpen(model)}><code>${digest(model.parent)}</code></button>` : html`<span class="faint">nothing: the first</span>`) },
+    { key: "parent", title: "Made from", sortable: false, draw: (model) => (model.parent ? html`<button type="button" class="link" title="Show the models it was made from" onClick=${() => setOpen(model)}><code>${digest(model.parent)}</code></button>` : html`<span class="faint">nothing: the first</span>`) },
     { key: "size_bytes", title: "Size", numeric: true, draw: (model) => (model.size_bytes == null ? html`<span class="faint">not kept</span>` : bytes(model.size_bytes)) },
     { key: "created_ts", title: "Made", numeric: true, draw: (model) => html`<${Ago} ts=${model.created_ts} step=${30000} />` },
     {
@@ -22,7 +22,7 @@ export function ModelsTable({ models, withRun }) {
       title: "",
       spoken: "Download",
       sortable: false,
-      draw: (model) => (model.size_bytes == null ? null : html`<a class="btn btn-sm btn-outline-secondary" href=${href(`/models/${model.digest}/download`)} download aria-label="Download model ${digest(model.digest)}"><${Icon} name="download" size=${14} />safetensors</a>`),
+      draw: (model) => (model.size_bytes == null ? null : html`<a class="btn btn-sm btn-outline-secondary" href=${href(`/models/${model.digest}/download`)} download><${Icon} name="download" size=${14} />safetensors<span class="visually-hidden"> of model ${digest(model.digest)}</span></a>`),
     },
   ];
   return html`<${DataTable} label="Models" columns=${columns} rows=${models} keyOf=${(model) => `${model.run_id}/${model.server_round}/${model.digest}`} maxHeight=${models.length > 14} />

@@ -2,7 +2,7 @@
 import { LIVING } from "../living.js";
 import { currentRun, newest } from "../runs_store.js";
 import { Icon } from "../icons.js";
-import { info, maySteer, signOut } from "../info.js";
+import { info, signOut } from "../info.js";
 import { nextTheme, shortcuts } from "../keys.js";
 import { connection } from "../live.js";
 import { useNow } from "../now.js";
@@ -71,9 +71,8 @@ function Age() {
 
 function Account() {
   const known = useStore(info);
-  const steer = maySteer(known);
-  if (steer === null) return null;
-  if (steer) return html`<button type="button" class="btn-plain wide-only" onClick=${signOut} title="You may steer runs. Sign out.">Sign out</button>`;
+  if (!known) return null;
+  if (known.signed_in) return html`<button type="button" class="btn-plain wide-only" onClick=${signOut} title="You may steer runs. Sign out.">Sign out</button>`;
   return html`<a class="btn-plain" href="/login" title=${known.hint}><${Icon} name="key" size=${14} /><span>Sign in</span></a>`;
 }
 

@@ -71,7 +71,7 @@ function Line({ event }) {
     <span class="event-type">${event.type}</span>
     <span class="event-text">${eventText(event)}</span>
     <a class="event-run" href="/runs/${encodeURIComponent(event.run)}">${event.run}</a>
-    <button type="button" class="btn-plain" aria-expanded=${open} aria-label="Details of event ${event.id}" onClick=${() => setOpen(!open)}>${open ? "less" : "more"}</button>
+    <button type="button" class="btn-plain" aria-expanded=${open} onClick=${() => setOpen(!open)}>${open ? "less" : "more"}<span class="visually-hidden"> of event ${event.id}</span></button>
     ${open ? html`<pre class="event-data" tabindex="0">${JSON.stringify(event.data, null, 2)}</pre>` : null}
   </li>`;
 }

@@ -3,7 +3,7 @@ import { post } from "../api.js";
 import { Failure } from "../components/bits.js";
 import { PageTitle } from "../components/title.js";
 import { say } from "../dialog.js";
-import { info, maySteer, refreshInfo, signOut } from "../info.js";
+import { info, refreshInfo, signOut } from "../info.js";
 import { reconnect } from "../live.js";
 import { navigate } from "../router.js";
 import { useStore } from "../store.js";
@@ -42,7 +42,7 @@ export default function Login() {
     event.preventDefault();
     signIn(code);
   };
-  if (maySteer(known)) {
+  if (known?.signed_in) {
     return html`<${PageTitle} title="Sign in" /><section class="card-box login"><p>You are signed in.</p><div class="actions"><a class="btn btn-primary" href="/">Overview</a><button type="button" class="btn btn-outline-secondary" onClick=${signOut}>Sign out</button></div></section>`;
   }
   return html`<${PageTitle} title="Sign in" />

@@ -13,7 +13,6 @@ import { bytes, count, decimal, duration, percent } from "../format.js";
 import { useRun } from "../run_store.js";
 import { LIVING } from "../living.js";
 import { currentRun, loadNewest, newest } from "../runs_store.js";
-import { standings } from "../standing.js";
 import { useStore } from "../store.js";
 import { slowestClient } from "../slowest.js";
 import { html } from "../ui.js";
@@ -68,7 +67,7 @@ function Hero({ run, snapshot }) {
       </div>
       <${RunActions} run=${run} />
     </div>
-    ${snapshot?.clients.length ? html`<${Stars} clients=${standings(snapshot.clients, run)} phase=${living ? run.phase : ""} total=${run.num_clients} ended=${!living} />` : null}
+    ${snapshot?.clients.length ? html`<${Stars} clients=${snapshot.clients} run=${run} />` : null}
   </section>`;
 }
 

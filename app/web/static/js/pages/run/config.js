@@ -22,8 +22,8 @@ export default function Config({ snapshot }) {
   const changed = Object.keys(config).filter((key) => key in defaults && defaults[key] !== config[key]);
   const rest = Object.keys(config).filter((key) => !changed.includes(key));
   return html`<div class="grid-2 grid-wide-left">
-    <section class="card-box card-flush" aria-labelledby="config-title">
-      <h2 class="visually-hidden" id="config-title">Settings</h2>
+    <div class="card-box card-flush">
+      <h2 class="visually-hidden">Settings</h2>
       <div class="table-frame" tabindex="0" role="region" aria-label="Settings">
         <table class="table data-table config-table">
           <thead><tr><th scope="col">Setting</th><th scope="col">Value</th><th scope="col">Default</th></tr></thead>
@@ -33,7 +33,7 @@ export default function Config({ snapshot }) {
           </tbody>
         </table>
       </div>
-    </section>
+    </div>
     <div class="stack">
       ${!answer ? html`<${Skeleton} lines=${6} />` : answer.error ? html`<${Failure} error=${answer.error} />` : html`<${Code} label="As a command" text=${answer.command} /><${Code} label="As TOML" text=${answer.toml} />`}
     </div>
