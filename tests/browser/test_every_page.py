@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.visiting import Furnished, Visitor
+from tests.browser.visiting import Furnished, Visitor, one_use_link
 
 pytestmark = pytest.mark.e2e
 
@@ -36,7 +36,9 @@ PAGES = {
     "events": "/events",
     "models": "/models",
     "login": "/login",
+    "new run for a reader": "/runs/new",
 }
+SIGNED_IN = ("new run", "new run from a run")  # readers see these pages too, but less of them
 PHONE = {"width": 360, "height": 740}
 
 
@@ -62,6 +64,8 @@ def test_a_page_has_no_accessibility_violation_in_either_theme(
     name: str, furnished: Furnished, visitor: Callable[..., Visitor]
 ) -> None:
     someone = visitor(furnished.dashboard.url, reduced_motion="reduce")
+    if name in SIGNED_IN:
+        someone.sign_in(one_use_link(furnished.dashboard))
     someone.open(address(name, furnished))
     assert violations(someone) == []
     someone.page.evaluate("chooseTheme('dark')")
@@ -71,6 +75,8 @@ def test_a_page_has_no_accessibility_violation_in_either_theme(
 @pytest.mark.parametrize("name", PAGES)
 def test_a_phone_never_scrolls_sideways(name: str, furnished: Furnished, visitor: Callable[..., Visitor]) -> None:
     someone = visitor(furnished.dashboard.url, viewport=PHONE, has_touch=True)
+    if name in SIGNED_IN:
+        someone.sign_in(one_use_link(furnished.dashboard))
     page = someone.open(address(name, furnished))
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from app.storage.store import Store
 from app.storage.values import RunSource
-from tests.browser.visiting import Furnished, Visitor, report
+from tests.browser.visiting import Furnished, Visitor, one_use_link, report
 from tests.dashboard_process import DashboardProcess, dashboard_process
 from tests.recorded_events import recorded_run
 
@@ -100,20 +100,20 @@ def test_nothing_moves_for_those_who_asked_for_calm(furnished: Furnished, visito
 
 
 def test_the_one_use_link_signs_in_once_and_leaves_no_trace_in_the_address(
-    tmp_path: Path, visitor: Callable[..., Visitor]
+    furnished: Furnished, visitor: Callable[..., Visitor]
 ) -> None:
-    with dashboard_process(tmp_path) as dashboard:
-        someone = visitor(dashboard.url)
-        page = someone.open("/runs/new" if False else "/")
-        expect(page.get_by_role("link", name="Sign in").first).to_be_visible()
-        someone.sign_in(dashboard.login_url)
-        assert "code" not in page.url
-        assert page.evaluate("document.cookie") == ""  # HttpOnly: no script can read it
-        late = visitor(dashboard.url)
-        late.expected = ("401", "403", "400", "429")
-        late.page.goto(dashboard.login_url)
-        expect(late.page.get_by_role("alert")).to_be_visible()
-        assert "code" not in late.page.url
+    link = one_use_link(furnished.dashboard)
+    someone = visitor(furnished.dashboard.url)
+    page = someone.open("/")
+    expect(page.get_by_role("link", name="Sign in").first).to_be_visible()
+    someone.sign_in(link)
+    assert "code" not in page.url
+    assert page.evaluate("document.cookie") == ""  # HttpOnly: no script can read it
+    late = visitor(furnished.dashboard.url)
+    late.expected = ("401", "403", "400")
+    late.page.goto(link)
+    expect(late.page.get_by_role("alert")).to_be_visible()
+    assert "code" not in late.page.url
 
 
 def test_two_runs_are_ticked_and_compared(furnished: Furnished, visitor: Callable[..., Visitor]) -> None:
@@ -123,7 +123,7 @@ def test_two_runs_are_ticked_and_compared(furnished: Furnished, visitor: Callabl
     page.get_by_role("checkbox", name=f"Select {furnished.other}").check()
     page.get_by_role("button", name="Compare 2").click()
     expect(page).to_have_url(re.compile(f"ids={furnished.done},{furnished.other}"))
-    differing = page.get_by_role("region", name="Runs side by side").last
+    differing = page.get_by_role("region", name="Settings side by side")
     expect(differing).to_contain_text("num-clients")
     expect(differing).not_to_contain_text("learning-rate")  # equal in both
     page.get_by_role("button", name="Bytes").click()

@@ -51,10 +51,10 @@ function Result({ comparison, x }) {
       <${LineChart} title="Accuracy" series=${accuracy} xLabel=${label.toLowerCase()} formatX=${format} formatY=${(value) => percent(value)} formatAxis=${(value) => percent(value, 0)} clamp=${shareRange} sync="compare-${x}" />
       <${LineChart} title="Loss" series=${loss} xLabel=${label.toLowerCase()} formatX=${format} formatY=${(value) => decimal(value)} formatAxis=${short} sync="compare-${x}" />
     </div>
-    <${Card} title="Results"><${SideBySide} runs=${runs} names=${names} rows=${RESULTS} /></${Card}>
+    <${Card} title="Results"><${SideBySide} label="Results" runs=${runs} names=${names} rows=${RESULTS} /></${Card}>
     <${Card} title="Settings that differ">
       ${changed.length
-        ? html`<${SideBySide} runs=${runs} names=${names} rows=${changed.map(({ key, values }) => [html`<code>${key}</code>`, (run) => shown(values[runs.indexOf(run)])])} />`
+        ? html`<${SideBySide} label="Settings" runs=${runs} names=${names} rows=${changed.map(({ key, values }) => [html`<code>${key}</code>`, (run) => shown(values[runs.indexOf(run)])])} />`
         : html`<${Empty} title="All settings are equal" icon="check"><p>The runs differ only in when they ran, and in what their clients did.</p></${Empty}>`}
     </${Card}>
   `;
@@ -77,8 +77,8 @@ const RESULTS = [
 ];
 
 /** rows: [title, draw(run), value?(run), sign?]; with a value the best run's cell says so. */
-function SideBySide({ runs, names, rows }) {
-  return html`<div class="table-frame" tabindex="0" role="region" aria-label="Runs side by side">
+function SideBySide({ label, runs, names, rows }) {
+  return html`<div class="table-frame" tabindex="0" role="region" aria-label="${label} side by side">
     <table class="table data-table side-by-side">
       <thead><tr><th scope="col"><span class="visually-hidden">What</span></th>${runs.map((run, index) => html`<th key=${run.run_id} scope="col"><span class="swatch" style=${{ backgroundColor: `var(--series-${(index % 7) + 1})` }}></span> <a href="/runs/${encodeURIComponent(run.run_id)}">${names[run.run_id]}</a></th>`)}</tr></thead>
       <tbody>${rows.map(([title, draw, value, sign]) => {

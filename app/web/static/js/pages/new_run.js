@@ -25,11 +25,11 @@ export default function NewRun() {
 
 function Form({ choices }) {
   const draft = useDraft(choices);
-  const check = useCheck(draft.config);
+  const steer = maySteer(useStore(info));
+  const check = useCheck(draft.config, steer === true);
   const [name, setName] = useState("");
   const [busy, setBusy] = useState(false);
   const [refused, setRefused] = useState(null);
-  const steer = maySteer(useStore(info));
   const errors = { ...(refused?.fields ?? {}), ...check.errors };
   const start = async (event) => {
     event.preventDefault();
@@ -66,7 +66,8 @@ function Form({ choices }) {
           ? html`<${ReadOnlyHint} action="To start it here" />`
           : html`<button class="btn btn-primary" disabled=${busy || steer === null || Object.keys(errors).length > 0}><${Icon} name="play" />${busy ? "Starting …" : "Start run"}</button>`}
       </section>
-      <${Preview} config=${draft.config} check=${check} />
+      ${steer ? html`<${Preview} config=${draft.config} check=${check} />` : null}
+      ${steer === false ? html`<section class="card-box"><${Empty} title="What these settings mean" icon="chart"><p>Signed in, you see here how the real labels are split over the clients, what privacy would cost, and the same run as a command and as TOML.</p></${Empty}></section>` : null}
     </div>
   </form>`;
 }

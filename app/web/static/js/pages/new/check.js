@@ -16,9 +16,11 @@ export function useRested(value, ask, restMs = TYPING_MS) {
   }, [value]);
 }
 
-export function useCheck(config) {
+/** `allowed`: only who may start a run may ask what a setting would do, since some of them name files and code. */
+export function useCheck(config, allowed) {
   const [answer, setAnswer] = useState({ errors: {}, warnings: [], toml: "", command: "", failed: null });
-  useRested(JSON.stringify(config), async (signal) => {
+  useRested(`${allowed} ${JSON.stringify(config)}`, async (signal) => {
+    if (!allowed) return;
     try {
       const { warnings, toml, command } = await post("/config/check", { config }, signal);
       setAnswer({ errors: {}, warnings, toml, command, failed: null });
