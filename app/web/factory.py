@@ -59,7 +59,7 @@ def create_app(services: Services) -> Dashboard:
         validation_error_model=Problem,
         validation_error_callback=problems.invalid,
     )
-    app.url_map.strict_slashes = False
+    app.url_map.strict_slashes = app.url_map.merge_slashes = False  # an address is right or wrong: no redirects
     requests.install(app)
     problems.install(app)
     guard.install(app)

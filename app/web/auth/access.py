@@ -83,7 +83,7 @@ class Access:
     def who(self, asked: Asked) -> Who | Refusal:
         """Tell whom a request comes from; a wrong secret is refused, whatever else it carries."""
         if asked.authorization is not None:
-            return self._by_token(asked)
+            return self._by_header(asked)
         if asked.session and self.sessions.is_valid(asked.session):
             return Who.COOKIE
         is_local = is_loopback_address(asked.address) and not asked.is_forwarded
@@ -111,21 +111,22 @@ class Access:
             return Refusal(status=403, detail=f"changes from a browser need the header {CHANGE_HEADER}: 1")
         return None
 
-    def _by_token(self, asked: Asked) -> Who | Refusal:
+    def _by_header(self, asked: Asked) -> Who | Refusal:
+        scheme, _, offered = (asked.authorization or "").partition(" ")
+        return self.by_token(offered.strip() if scheme.lower() == "bearer" else "", asked)
+
+    def by_token(self, offered: str, asked: Asked) -> Who | Refusal:
+        """Tell whether a token is ours, wherever it stood."""
         # Not for loopback: another user of this machine could otherwise lock out the reports of training.
         is_slowed = not is_loopback_address(asked.address) or asked.is_forwarded
         wait = self.backoff.wait_s(asked.address) if is_slowed else 0.0
         if wait > 0:
             return too_many(wait)
-        scheme, _, offered = (asked.authorization or "").partition(" ")
-        if scheme.lower() == "bearer" and is_same(self._token, offered.strip()):
+        if is_same(self._token, offered):
             return Who.TOKEN
-        self.backoff.fail(asked.address)
+        if is_slowed:
+            self.backoff.fail(asked.address)
         return Refusal(status=401, detail="the token is not the one of this dashboard (OUTPUT/.constellation/token)")
-
-    def is_token(self, offered: str) -> bool:
-        """Compare a token that did not come as a header."""
-        return is_same(self._token, offered)
 
     def sign_in(self, code: str, address: str) -> str | Refusal:
         """Turn a one-use code into a session."""

@@ -126,10 +126,7 @@ class SocketHandlers:
 def _identity(access: Access, asked: Asked, auth: object) -> Who | Refusal:
     token = auth.get("token") if isinstance(auth, dict) else None
     if token is not None:
-        if isinstance(token, str) and access.is_token(token):
-            return Who.TOKEN
-        access.backoff.fail(asked.address)
-        return Refusal(status=401, detail=UNAUTHORIZED)
+        return access.by_token(token if isinstance(token, str) else "", asked)
     return access.who(asked)
 
 
