@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -40,42 +41,53 @@ class Database:
         self.url = _parse(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._writing = threading.Lock()
+        self.engine = _sqlite(self.url) if self.is_sqlite else _postgresql(self.url)
         try:
-            self.engine = _sqlite(self.url) if self.is_sqlite else _postgresql(self.url)
-            with self.write() as connection:
-                migrate(connection)
-        except (DBAPIError, ImportError) as error:
-            raise StoreError(f"the run store {self.shown} cannot be opened: {_first_line(error)}") from error
+            self._migrate()
+        except BaseException:
+            self.engine.dispose()
+            raise
 
     @property
     def shown(self) -> str:
         """The URL without its password."""
         return self.url.render_as_string(hide_password=True)
 
+    def _migrate(self) -> None:
+        try:
+            with self._transaction(is_writing=True) as connection:
+                migrate(connection)
+        except DBAPIError as error:
+            raise StoreError(f"the run store {self.shown} cannot be opened: {_first_line(error)}") from error
+
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Begin a transaction that nobody else's writing interleaves with; an exception takes it all back."""
-        with self._writing, self.engine.connect() as plain, plain.execution_options(**{_WRITES: True}) as connection:
-            try:
-                with connection.begin():
-                    if not self.is_sqlite:
-                        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-                    yield connection
-            except DBAPIError as error:
-                raise StoreError(f"the run store cannot be written: {_first_line(error)}") from error
+        try:
+            with self._writing, self._transaction(is_writing=True) as connection:
+                yield connection
+        except DBAPIError as error:
+            raise StoreError(f"the run store cannot be written: {_first_line(error)}") from error
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Begin a transaction that sees one state of the database throughout."""
-        with self.engine.connect() as plain:
-            connection = plain
-            if not self.is_sqlite:
-                connection = plain.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-            try:
-                with connection.begin():
-                    yield connection
-            except DBAPIError as error:
-                raise StoreError(f"the run store cannot be read: {_first_line(error)}") from error
+        try:
+            with self._transaction(is_writing=False) as connection:
+                yield connection
+        except DBAPIError as error:
+            raise StoreError(f"the run store cannot be read: {_first_line(error)}") from error
+
+    @contextmanager
+    def _transaction(self, *, is_writing: bool) -> Iterator[Connection]:
+        if self.is_sqlite:
+            options: dict[str, Any] = {_WRITES: is_writing}
+        else:
+            options = {} if is_writing else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with self.engine.connect() as plain, plain.execution_options(**options).begin():
+            if is_writing and not self.is_sqlite:
+                plain.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            yield plain
 
     def close(self) -> None:
         """Close every connection."""

@@ -112,7 +112,7 @@ def _load(connection: Connection, run_key: int, run: RunRecord, events: Sequence
         names: Iterable[str] = ()
         if kind in ("phase-started", "run-started"):
             names = rows.names(row, "clients")
-        elif kind in ("update-received", "update-accepted", "update-rejected", "update-late"):
+        elif kind in ("update-received", "update-accepted", "update-rejected", "update-late", "update-capped"):
             names = (rows.text(row, "client"),)
         elif kind == "client-identified":
             names = (f"node-{rows.text(row, 'node-id')}", rows.text(row, "client"))

@@ -160,6 +160,8 @@ def _phase_started(board: Board, event: CheckedEvent) -> None:
 
 def _capped(board: Board, event: CheckedEvent) -> None:
     _round(board, event).capped += 1
+    if name := rows.text(event.row, "client"):
+        _client(board, name, event)
 
 
 def _phase_ended(board: Board, event: CheckedEvent) -> None:

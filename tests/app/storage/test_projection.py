@@ -168,3 +168,56 @@ def test_any_split_of_the_events_with_repeats_gives_the_same_tables(
         split.ingest("r1", [row for row in part for _ in range(times)], RunSource())
         done += size
     assert tables_of(whole) == tables_of(split)
+
+
+ROUND = st.integers(0, 3)
+WHO = st.sampled_from(["a", "b", "node-1", "node-2", ""])
+PHASE = st.sampled_from(["train", "evaluate", "setup"])
+SECONDS = st.sampled_from([0.0, 0.5, 2.0])
+METRICS = st.sampled_from([{}, {"loss": 0.5}, {"loss": 0.25, "accuracy": 0.75}, {"accuracy": 0.125}, {"f1": None}])
+
+
+def event(kind: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    named = {key.replace("_", "-"): value for key, value in fields.items()}
+    return st.fixed_dictionaries({"type": st.just(kind), **named})
+
+
+EVENTS = st.one_of(
+    event("run-started", config=st.just({"num-rounds": 3}), first_round=st.integers(1, 3), clients=st.just(["a"])),
+    event("round-started", server_round=st.integers(1, 3), attempt=st.integers(1, 3)),
+    event("phase-started", server_round=ROUND, phase=PHASE, clients=st.lists(WHO.filter(bool), max_size=4)),
+    event("update-received", server_round=ROUND, phase=PHASE, client=WHO, seconds=SECONDS, num_bytes=st.integers(0, 9)),
+    event("client-identified", server_round=ROUND, client=st.sampled_from("ab"), node_id=st.sampled_from("12")),
+    event(
+        "update-accepted", server_round=ROUND, phase=PHASE, client=WHO, num_examples=st.integers(0, 9), metrics=METRICS
+    ),
+    event(
+        "update-rejected", server_round=ROUND, phase=PHASE, client=WHO, reason=st.sampled_from(["norm", "replay"]),
+        detail=st.just("why"),
+    ),
+    event("update-late", server_round=ROUND, phase=PHASE, client=WHO, seconds=SECONDS),
+    event("update-capped", server_round=ROUND, client=WHO),
+    event(
+        "phase-ended", server_round=ROUND, phase=PHASE, collect_seconds=SECONDS, aggregate_seconds=SECONDS,
+        kept_old_model=st.booleans(), metrics=METRICS,
+    ),
+    event("model-evaluated", server_round=ROUND, metrics=METRICS, seconds=SECONDS),
+    event("clients-evaluated", server_round=ROUND, mean=METRICS, deviation=METRICS, minimum=METRICS, maximum=METRICS),
+    event("round-closed", server_round=ROUND, seconds=SECONDS, checkpoint_seconds=SECONDS, model_digest=st.just("d")),
+    event("run-ended", state=st.sampled_from(["completed", "failed"]), seconds=SECONDS, error=st.just("e")),
+    event("run-paused"),
+    event("run-waiting", reason=st.just("waiting for clients 1/2")),
+    event("of-another-version", anything=st.just([1, {"x": None}])),
+)  # fmt: skip
+
+
+@given(events=st.lists(EVENTS, min_size=1, max_size=40), size=st.integers(1, 40))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_events_in_any_order_count_as_the_report_counts_them(
+    new_store: Callable[[], Store], events: list[dict[str, Any]], size: int
+) -> None:
+    start = {"type": "run-started", "config": {}, "first-round": 1, "clients": ["a"], "num-clients": 2}
+    rows = [{"seq": seq, "ts": 1e9 + seq, "run": "r1", **row} for seq, row in enumerate([start, *events], 1)]
+    store = new_store()
+    send(store, rows, size)
+    assert_equals_read_series(store, rows)
