@@ -1,8 +1,8 @@
 """Checks event rows from outside before anything is written: every field's type, range and length.
 
 What only the training process can say (names, rounds, counts) must be right, or the call is refused whole. What a
-client's words went into (details, metric names, how many metrics) is cut instead: one hostile client must not be able
-to keep a run's events out of the store. Kinds of events that this version does not know are kept, and not looked into.
+client's words went into (details, metrics and their names, example counts) is cut instead: one hostile client must not
+be able to keep a run's events out of the store. Kinds of events that this version does not know are kept, and not looked into.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ MAX_CLASSES = 1_000
 MAX_SETTINGS = 500
 MAX_ROUND = 10**9
 MAX_COUNT = 2**53  # what every reader of JSON holds exactly
+MAX_ADDED = 2**40  # of what is added up over a run: a million of them fit into a column
 MAX_SECONDS = 1e10
 RUN_ENDINGS = ("completed", "stopped", "failed", "interrupted")
 
@@ -139,6 +140,15 @@ def _count(value: JsonValue) -> str | None:
     return _whole(value, 0, MAX_COUNT)
 
 
+def _added(value: JsonValue) -> str | None:
+    return _whole(value, 0, MAX_ADDED)
+
+
+def _claimed(value: JsonValue) -> str | None:
+    """A client says how many examples it has; what is beyond belief is cut where it is counted."""
+    return None if type(value) is int and value >= 0 else "must be a whole number from 0"
+
+
 def _number(value: JsonValue) -> str | None:
     if type(value) is float and math.isfinite(value):
         return None
@@ -193,11 +203,11 @@ def _names(value: JsonValue) -> str | None:
 
 
 def _metrics(value: JsonValue) -> str | None:
-    """Metrics are numbers; null is what NaN and infinity became. Their names and number are cut, not refused."""
+    """Metrics are numbers; null is what NaN and infinity became, and an integer beyond floats is taken like it."""
     if not isinstance(value, dict):
         return "must be an object"
     for name, item in value.items():
-        if item is not None and (problem := _number(item)) is not None:
+        if item is not None and type(item) is not int and (problem := _number(item)) is not None:
             return f"{name[:MAX_NAME]}: {problem}"
     return None
 
@@ -263,12 +273,12 @@ FIELDS: Mapping[str, tuple[tuple[str, bool, Check], ...]] = {
         *_WHO,
         ("seconds", _MAY, _seconds),
         ("compute-seconds", _MAY, _seconds),
-        ("num-bytes", _MAY, _count),
+        ("num-bytes", _MAY, _added),
     ),
     "client-identified": (("server-round", _NEED, _round), ("client", _NEED, _name), ("node-id", _NEED, _name)),
     "update-accepted": (
         *_WHO,
-        ("num-examples", _MAY, _count),
+        ("num-examples", _MAY, _claimed),
         ("norm", _MAY, _number),
         ("metrics", _MAY, _metrics),
     ),

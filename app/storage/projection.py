@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from app.storage.checking import MAX_METRICS, MAX_NAME, CheckedEvent, readable, to_json
+from app.storage.checking import MAX_ADDED, MAX_METRICS, MAX_NAME, CheckedEvent, readable, to_json
 from app.storage.natural import sort_key
 from app.storage.records import Board, ClientRecord, ModelRecord, RefusalRecord, RoundRecord, UpdateRecord
 from app.storage.values import Row
@@ -315,7 +315,7 @@ def _accepted(board: Board, event: CheckedEvent) -> None:
     _answered(record, update)
     metrics = rows.mapping(row, "metrics")
     counted_before = update.num_examples or 0
-    update.num_examples, update.norm = rows.whole(row, "num-examples"), rows.number(row, "norm")
+    update.num_examples, update.norm = min(rows.whole(row, "num-examples"), MAX_ADDED), rows.number(row, "norm")
     update.loss, update.accuracy = loss_of(metrics), accuracy_of(metrics)
     kept = _bounded(metrics)
     update.metrics = to_json(kept) if kept else ""
