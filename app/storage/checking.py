@@ -2,7 +2,8 @@
 
 What only the training process can say (names, rounds, counts) must be right, or the call is refused whole. What a
 client's words went into (details, metrics and their names, example counts) is cut instead: one hostile client must not
-be able to keep a run's events out of the store. Kinds of events that this version does not know are kept, and not looked into.
+be able to keep a run's events out of the store. Kinds of events that this version does not know are kept, not looked
+into.
 """
 
 from __future__ import annotations
