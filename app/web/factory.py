@@ -87,7 +87,7 @@ def _with_live_channel(app: Flask, services: Services) -> Dashboard:
         ping_interval=_PING_INTERVAL_S,
         ping_timeout=_PING_TIMEOUT_S,
         manage_session=False,
-        **({"message_queue": options.message_queue, "channel": "constellation"} if options.message_queue else {}),
+        **({"message_queue": options.message_queue, "channel": options.channel} if options.message_queue else {}),
     )
     viewers = Viewers(options.max_viewers, services.now)
     presence = Presence(socketio.server, viewers)

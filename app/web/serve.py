@@ -7,6 +7,7 @@ another one should the worker die. Flask's development server is used nowhere.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import resource
 import signal
@@ -91,8 +92,12 @@ def main(options: ServeOptions) -> int:
 
 def open_store(options: ServeOptions) -> Store:
     """Open the store of an output folder."""
-    folder = state_folder(options.output).resolve()
-    return Store.open(options.database or f"sqlite:///{folder / 'store.db'}", str(folder / "objects"))
+    return Store.open(database_url(options), str(state_folder(options.output).resolve() / "objects"))
+
+
+def database_url(options: ServeOptions) -> str:
+    """Return the database that was asked for, or the one beside the runs."""
+    return options.database or f"sqlite:///{state_folder(options.output).resolve() / 'store.db'}"
 
 
 def _run(options: ServeOptions, listener: socket.socket) -> int:
@@ -238,6 +243,7 @@ def services_of(options: ServeOptions, store: Store, control: ControlRoom) -> Se
         version=metadata.version("constellation-fl"),
         max_viewers=options.max_viewers,
         message_queue=options.message_queue,
+        channel=f"constellation-{hashlib.sha256(database_url(options).encode()).hexdigest()[:16]}",
         proxy_hops=options.proxy_hops,
         database=options.database.partition(":")[0].partition("+")[0] or "sqlite",
     )

@@ -56,6 +56,7 @@ class WebOptions:
     version: str = ""
     max_viewers: int = MAX_VIEWERS
     message_queue: str = ""  # redis://...: several dashboards over one database share their events
+    channel: str = "constellation"  # of the queue: dashboards over another database have another one
     proxy_hops: int = 0  # trusted proxies before this server; 0 believes no X-Forwarded-... at all
     database: str = "sqlite"
 

@@ -85,7 +85,7 @@ def info() -> Response:
             signed_in=is_operator,
             read_only=not is_operator or found.supervisor is None,
             can_run=found.supervisor is not None,
-            hint="" if is_operator else SIGN_IN_HINT,
+            hint="" if is_operator else SIGN_IN_HINT.replace("OUTPUT", str(found.options.output), 1),
             viewers=viewers,
             viewer_cap=found.options.max_viewers,
             live=viewers < found.options.max_viewers,

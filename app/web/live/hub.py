@@ -69,6 +69,7 @@ class LiveHub:
         self._new_events: deque[EventView] = deque(maxlen=MAX_EVENTS)
         self._started: list[tuple[str, str]] = []  # (event name, run id)
         self._told_seq: dict[str, int] = {}  # run -> up to where its room knows everything
+        self._known_seq: dict[str, int] = {}  # run -> its newest event, until its room is told
         self._last_id = 0
         self._condition = threading.Condition()
         self._is_ended = False
@@ -138,6 +139,7 @@ class LiveHub:
         room = run_room(event.run)
         # A room's first news begins where the store was before this batch.
         self._told_seq.setdefault(event.run, ingested.events[0].seq - 1)
+        self._known_seq[event.run] = event.seq
         self._changed_runs.setdefault(event.run)
         self._coalescer.touch(room)
         if event.type in _METRIC_EVENTS:
@@ -165,12 +167,13 @@ class LiveHub:
 
     def _run_news(self, room: str, run_id: str) -> list[tuple[str, Mapping[str, Any], str]]:
         with self._condition:
-            after = self._told_seq.get(run_id)
+            after, known = self._told_seq.get(run_id), self._known_seq.pop(run_id, None)
+        if not self._is_watched(room):
+            # Whoever subscribes from now on is brought up to date from the number it names.
+            if known is not None:
+                self._told(run_id, known)
+            return []
         try:
-            if not self._is_watched(room):
-                # Whoever subscribes from now on is brought up to date from the number it names.
-                self._told(run_id, self._store.run(run_id).last_seq)
-                return []
             message = run_message(self._store, run_id, after if after is not None else self._store.run(run_id).last_seq)
         except NotFound:
             return []
