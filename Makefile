@@ -1,7 +1,7 @@
 # Short names for .ci/check.py, which holds the commands. `make check PYTHON=.venv/bin/python` uses another Python.
 PYTHON ?= python
 
-.PHONY: help setup format check-static check-fast check check-slow
+.PHONY: help setup format check-static check-fast check check-slow screenshots
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,3 +24,6 @@ check:  ## what CI runs: static checks and every test that is not marked slow
 
 check-slow:  ## tests marked slow: under an hour
 	$(PYTHON) .ci/check.py slow
+
+screenshots:  ## take the README's pictures of the dashboard anew, from a real run: needs chromium
+	$(PYTHON) -m benchmarks.screenshots

@@ -22,7 +22,7 @@ STATIC = (
     (PYTHON, "-m", "mypy"),
     (PYTHON, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
 )
-WHOLE_RUNS = ("benchmarks", "constellation", "e2e")
+WHOLE_RUNS = ("benchmarks", "browser", "constellation", "e2e")
 LEVELS: dict[str, tuple[tuple[str, ...], ...]] = {
     "static": STATIC,
     # Without what trains whole federations.

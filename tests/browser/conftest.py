@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser, Playwright, sync_playwright
 
+from benchmarks.chromium import NO_CHROMIUM, chromium_path, launch
 from tests.browser.visiting import Furnished, Visitor, furnished_dashboard, is_foreign
-
-# Debian's browser, quiet: no look-ups, no updates, no first-run pages, no QUIC.
-ARGUMENTS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-)  # fmt: skip
-NO_CHROMIUM = "no chromium: apt-get install chromium, or name one in CONSTELLATION_CHROMIUM"
 
 
 @pytest.fixture(scope="session")
@@ -27,10 +19,10 @@ def playwright() -> Iterator[Playwright]:
 
 @pytest.fixture(scope="session")
 def browser(playwright: Playwright) -> Iterator[Browser]:
-    path = os.environ.get("CONSTELLATION_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    path = chromium_path()
     if path is None:
         pytest.skip(NO_CHROMIUM)
-    launched = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+    launched = launch(playwright, path)
     yield launched
     launched.close()
 
@@ -45,7 +37,13 @@ def visitor(browser: Browser) -> Iterator[Callable[..., Visitor]]:
         context.set_default_timeout(30_000)
         page = context.new_page()
         made = Visitor(context=context, page=page, url=url.rstrip("/"))
-        page.on("console", lambda message: message.type == "error" and made.problems.append(message.text))
+        page.on(
+            "console",
+            lambda message: (
+                message.type == "error"
+                and made.problems.append(f"{message.text} {(message.location or {}).get('url', '')}")
+            ),
+        )
         page.on("pageerror", lambda error: made.problems.append(str(error)))
         page.on("request", lambda request: made.requests.append(request.url))
         page.on("websocket", lambda socket: made.requests.append(socket.url))

@@ -23,7 +23,9 @@ export function ganttRows(updates, elapsed = 0) {
     clients.get(update.client).push(bar);
     if (!waits) (answered[update.phase] ??= []).push(seconds);
   }
-  const medians = Object.fromEntries(Object.entries(answered).map(([phase, values]) => [phase, medianOf(values)]));
+  // The first to answer are the fast ones: what is usual is known once half of them have.
+  const usual = Object.entries(answered).filter(([phase, values]) => 2 * values.length >= updates.filter((each) => each.phase === phase).length);
+  const medians = Object.fromEntries(usual.map(([phase, values]) => [phase, medianOf(values)]));
   const rows = [...clients].map(([client, bars]) => {
     for (const bar of bars) bar.factor = medians[bar.phase] ? bar.seconds / medians[bar.phase] : null;
     const worst = Math.max(0, ...bars.map((bar) => bar.factor ?? 0));

@@ -39,11 +39,12 @@ export function linesOf(metric, rounds, metrics, smoothing) {
 
 /** The server's band; before it is there, the same figures out of the rounds. */
 export function bandOf(metric, rounds, metrics) {
+  if (metrics?.series.some(({ client }) => client)) return null; // each client's own line says more
   const own = metrics?.bands.find(({ name }) => name === metric);
   if (own?.points.length) return { name: "clients: median and p10–p90", points: own.points };
   const points = rounds
     .map((round) => [round.server_round, round[`client_${metric}`]])
     .filter(([, spread]) => spread?.p10 != null && spread.p90 != null)
     .map(([round, spread]) => [round, spread.p10, spread.median, spread.p90]);
-  return points.length > 1 && !metrics?.series.some(({ client }) => client) ? { name: "clients: median and p10–p90", points } : null;
+  return points.length > 1 ? { name: "clients: median and p10–p90", points } : null;
 }

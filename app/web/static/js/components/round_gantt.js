@@ -16,7 +16,7 @@ export function RoundGantt({ snapshot, query, level }) {
   const round = Math.min(Math.max(1, picked || newest), Math.max(1, newest));
   const known = rounds.find((each) => each.server_round === round);
   const follow = !picked && round === newest;
-  const { updates, error, round: drawn } = useRoundUpdates(run.run_id, round, follow ? `${current?.phase}|${current?.answered}|${known?.state}` : (known?.state ?? ""));
+  const { updates, error, round: drawn } = useRoundUpdates(run.run_id, newest && round, follow ? `${current?.phase}|${current?.answered}|${known?.state}` : (known?.state ?? ""));
   const elapsed = useElapsed(known, current, round);
   const title = `Round ${drawn || round}`;
   const tools = html`<span class="stepper">

@@ -55,8 +55,7 @@ function useSamples(run, nodes) {
 function linesOf(samples, key, began) {
   return samples
     .map(([node, answer], index) => {
-      const series = (answer.series ?? answer.items ?? []).find(({ name }) => name === key);
-      const points = (series?.points ?? []).map(([ts, value]) => [Math.max(0, Math.round(ts - (began ?? ts))), value]);
+      const points = answer.items.filter((sample) => sample[key] != null).map((sample) => [Math.max(0, Math.round(sample.ts - (began ?? sample.ts))), sample[key]]);
       return { name: node, place: index, token: lineOf(index).token, points };
     })
     .filter(({ points }) => points.length);

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 STATIC = ROOT / "app" / "web" / "static"
 VENDORED = (STATIC / "vendor", ROOT / "tests" / "browser" / "vendor")
 PAGE_BUDGET_BYTES = 150_000  # gzipped JavaScript and CSS of the page, Cytoscape aside
