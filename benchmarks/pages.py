@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.pages --json`` starts the real dashboard over a store with 1,000 runs and one run of 200 clients
 and 500 rounds, and opens pages in chromium with an empty cache. ``first_contentful_paint_ms`` is the browser's own
-figure; the others are milliseconds from the navigation until the page has drawn its data (no skeleton is left), each the
-median of five visits. ``scroll_frame_ms`` is the longest frame while the table of 500 rounds scrolls to its end.
+figure; the others are milliseconds from the navigation until the page has drawn its data (no skeleton is left), each
+the median of five visits. ``scroll_frame_ms`` is the longest frame while the table of 500 rounds scrolls to its end.
 """
 
 from __future__ import annotations

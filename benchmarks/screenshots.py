@@ -1,7 +1,7 @@
 """Takes the README's pictures of the dashboard, light and dark, from a real run: ``make screenshots``.
 
 It starts the dashboard, lets it train (one client of eight forges its signature), and photographs the run while it is
-under way. Pictures are reduced to 256 colours, which charts and text do not show, so that each stays under 300 kB.
+under way. A picture of 300 kB or more is an error.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def keep(page: Page, name: str) -> None:
     page.mouse.move(0, 0)
     page.wait_for_selector(".skeleton", state="detached")
     page.evaluate("document.fonts.ready")
-    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     path = FOLDER / name
     picture.save(path, optimize=True)
     print(f"{path.relative_to(FOLDER.parent.parent)}  {path.stat().st_size // 1000} kB")
