@@ -23,6 +23,7 @@ from app.storage.values import RunSource
 from app.storage.views import RunView
 from monitor.sinks import last_seq, read_events
 from shared.errors import ConfigError, Conflict, NotFound, UsageError
+from tests.sweeping import sweep
 
 FAKE = Path(__file__).with_name("fake_run.py")
 ROOT = Path(__file__).resolve().parents[3]
@@ -81,18 +82,6 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
             sweep(tmp_path)  # whatever the store thinks of them
             for supervisor in made.made:
                 supervisor.close()
-
-
-def sweep(folder: Path) -> None:
-    """Kill every process of this test, with its session, and wait for the end of each."""
-    leaders = [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if any(argument.startswith(str(folder)) for argument in process.info["cmdline"] or ())
-    ]
-    members = [member for leader in leaders for member in (leader, *processes.session(leader.pid))]
-    processes.kill(members)
-    psutil.wait_procs(members)
 
 
 def test_a_run_is_made_started_and_seen_to_its_end(machine: Machine) -> None:
