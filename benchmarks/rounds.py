@@ -28,9 +28,10 @@ from benchmarks import flower_ray
 from benchmarks.bare import EVALUATION_BATCH_SIZE, BareResult, run_bare
 from constellation.folders import key_dir_of
 from constellation.names import client_id_of, key_owner_of
+from constellation.simulated_keys import SIMULATED_KEY_BITS
 from constellation.training import run
 from shared.config import RunConfig
-from shared.crypto.keys import KeyStore
+from shared.crypto.keys import SERVER_ID, KeyStore
 from shared.events import Envelope, PhaseStarted, RoundClosed, RoundStarted, UpdateAccepted
 from shared.parameters import Arrays
 
@@ -137,9 +138,10 @@ def parameter_norm(arrays: Arrays) -> float:
     return float(np.sqrt(sum(float(np.square(array.astype(np.float64)).sum()) for array in arrays.values())))
 
 
-def make_keys(config: RunConfig) -> None:
+def make_keys(config: RunConfig, key_bits: int) -> None:
     """Make the clients' keys before anything is timed: a client makes its key once in its life."""
-    store = KeyStore(key_dir_of(config))
+    store = KeyStore(key_dir_of(config), key_bits=key_bits)
+    store.load_or_create(SERVER_ID)
     for owner in {key_owner_of(index) for index in range(config.num_clients)}:
         store.load_or_create(owner)
 
@@ -150,13 +152,14 @@ def bare_lap(config: RunConfig, cohorts: list[list[int]], evaluation_batch_size:
         return executor.submit(run_bare, config, cohorts, evaluation_batch_size).result()
 
 
-def measure(config: RunConfig, laps: int, folder: Path, *, with_unsigned: bool) -> dict[str, object]:
+def measure(config: RunConfig, laps: int, folder: Path, *, with_unsigned: bool, key_bits: int) -> dict[str, object]:
     """Run a scenario ``laps`` times, engine and bare loop in turn.
 
     Raises:
         SystemExit: The two did not do the same work.
     """
-    make_keys(config)
+    config = replace(config, key_dir=str(folder / f"keys-{key_bits}"))  # of the wanted size, whatever lies elsewhere
+    make_keys(config, key_bits)
     signed: list[EngineLap] = []
     unsigned: list[EngineLap] = []
     bare: list[BareResult] = []
@@ -257,17 +260,24 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--laps", type=int, default=3)
     parser.add_argument("--scenario", choices=[*SCENARIOS], action="append")
+    parser.add_argument("--key-bits", type=int, default=SIMULATED_KEY_BITS, help="of the clients' RSA keys")
     arguments = parser.parse_args()
     rows: dict[str, dict[str, object]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.scenario or SCENARIOS:
-            row = measure(SCENARIOS[name], arguments.laps, Path(folder), with_unsigned=name == "cross-device")
+            row = measure(
+                SCENARIOS[name],
+                arguments.laps,
+                Path(folder),
+                with_unsigned=name == "cross-device",
+                key_bits=arguments.key_bits,
+            )
             rows[name] = row
             if not arguments.json:
                 print(name, json.dumps(row))
     overhead = rows.get("cross-device", {}).pop("signing_overhead", None)
     if arguments.json:
-        print(json.dumps({"scenarios": rows, "signing_overhead": overhead}))
+        print(json.dumps({"scenarios": rows, "signing_overhead": overhead, "key_bits": arguments.key_bits}))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from client.attacks import forging, hostile_mods
 from client.secagg_mod import make_secagg_mod
 from client.signing_mod import make_signing_mod
 from constellation.folders import key_dir_of
-from constellation.simulated_keys import SimulatedDirectory, simulated_identities
+from constellation.simulated_keys import SimulatedDirectory, simulated_identities, simulated_key_store
 from shared.config import RunConfig
 from shared.crypto.directory import FolderDirectory
-from shared.crypto.keys import SERVER_ID, KeyStore
+from shared.crypto.keys import SERVER_ID
 
 
 def mods_of(config: RunConfig) -> list[Mod]:
@@ -24,7 +24,7 @@ def mods_of(config: RunConfig) -> list[Mod]:
     outer, inner = hostile_mods(config)
     if not config.signatures:
         return [*outer, *inner]
-    store = KeyStore(key_dir_of(config))
+    store = simulated_key_store(config)
     server_key = store.load_or_create(SERVER_ID).public_key()
     identity_of = forging(config, simulated_identities(store))
     signing = make_signing_mod(identity_of, lambda _: server_key)

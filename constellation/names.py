@@ -14,7 +14,7 @@ MAX_KEYS = 128  # made for one simulation
 def key_owner_of(partition_id: int) -> str:
     """Name the client whose key a simulated client signs with: its own, or in large simulations one that it shares.
 
-    Making an RSA-3072 key takes 0.1 to 0.2 s: 10,000 simulated clients would wait half an hour for theirs. Keys of
+    Making an RSA key takes 0.05 to 0.2 s: 10,000 simulated clients would wait a quarter of an hour for theirs. Keys of
     simulated clients all lie with one user on one machine, so beyond ``MAX_KEYS`` clients they are used again. Deployed
     clients never share.
     """

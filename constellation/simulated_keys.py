@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from client.signing_mod import IdentityOf, identities_from
+from constellation.folders import key_dir_of
 from constellation.names import key_owner_of, partition_of_client
+from shared.config import RunConfig
 from shared.crypto.directory import EnrolledKey, FolderDirectory
-from shared.crypto.keys import KeyStore
+from shared.crypto.keys import MIN_KEY_BITS, KeyStore
+
+# The least that verification accepts. Keys of a simulation lie with one user on one machine and protect nobody, and an
+# RSA-2048 key is made, and signs, three times as fast as the 3,072 bits that `constellation keys` makes elsewhere.
+SIMULATED_KEY_BITS = MIN_KEY_BITS
+
+
+def simulated_key_store(config: RunConfig) -> KeyStore:
+    """Return where a simulation's keys lie; those that are there are used as they are, whatever their size."""
+    return KeyStore(key_dir_of(config), key_bits=SIMULATED_KEY_BITS)
 
 
 def simulated_identities(store: KeyStore) -> IdentityOf:

@@ -10,10 +10,10 @@ from app.strategies.catalog import policy_of
 from app.strategies.verified import VerifiedStrategy
 from constellation.folders import key_dir_of
 from constellation.names import partition_of_client
-from constellation.simulated_keys import SimulatedDirectory
+from constellation.simulated_keys import SimulatedDirectory, simulated_key_store
 from shared.config import RunConfig
 from shared.crypto.directory import FolderDirectory
-from shared.crypto.keys import SERVER_ID, KeyStore
+from shared.crypto.keys import SERVER_ID
 from shared.datasets.federated import FederatedData
 from shared.events import Event
 
@@ -40,7 +40,7 @@ def verified(
     return VerifiedStrategy(
         inner,
         run_id=run_id,
-        server_key=KeyStore(key_dir).load_or_create(SERVER_ID) if config.signatures else None,
+        server_key=simulated_key_store(config).load_or_create(SERVER_ID) if config.signatures else None,
         directory=SimulatedDirectory(FolderDirectory(key_dir)) if config.signatures else None,
         policy=policy_of(config),
         emit=emit,
