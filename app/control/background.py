@@ -17,6 +17,7 @@ _log = logging.getLogger(__name__)
 TICK_S = 0.5  # how soon an ended run is noticed, and the next one started
 IMPORT_S = 5.0  # how soon a run that reports to nobody appears
 _IDLE_CHECK_S = 10.0
+_END_S = 2.0
 
 
 class Background:
@@ -50,7 +51,7 @@ class Background:
         """End the threads; the runs go on."""
         self._ended.set()
         for thread in self._threads:
-            thread.join()
+            thread.join(_END_S)  # a long import is given up with the process; the next one goes on with it
         self._previews.close()
         self._supervisor.close()
 

@@ -24,6 +24,7 @@ from shared.errors import BadEvent, ConstellationError, NotFound, StoreError
 _log = logging.getLogger(__name__)
 
 BATCH_ROWS = 500  # a transaction each: others get their turn between two
+_MODEL_PASSES = 12  # in which a model is looked for; a run that was killed has none
 _MAX_REFUSED = 20  # rows of one call that are left out; with more the file is not one of ours
 _PLACE = re.compile(r"events\[(\d+)\]")
 _BATCH_BYTES = 4 * 1024 * 1024
@@ -55,6 +56,7 @@ class Importer:
         self._done: dict[str, _Stamp] = {}  # files that hold nothing new, or nothing good
         self._last_seqs: dict[str, int] = {}  # of the store, at the last pass
         self._models: dict[str, _Stamp] = {}  # in the store already
+        self._models_sought: dict[str, int] = {}  # of imported runs: passes left
 
     def scan(self) -> int:
         """Look at every run's folder once and return how many events were new.
@@ -73,7 +75,9 @@ class Importer:
                 if known and self._last_seqs.get(run_dir.name) != known and run_dir.name in self._last_seqs:
                     self._last_seqs[run_dir.name] = known
                     continue
-                num_new += self._import(run_dir.name, run_dir)
+                num_found = self._import(run_dir.name, run_dir)
+                num_new += num_found
+            self._seek_model(run_dir, is_news=num_found > 0)
         return num_new
 
     def catch_up(self, run_id: str, run_dir: Path) -> int:
@@ -100,6 +104,14 @@ class Importer:
         except (ConstellationError, OSError) as error:
             _log.warning("the model of run %s cannot be kept: %s", run_id, error)
         return True
+
+    def _seek_model(self, run_dir: Path, *, is_news: bool) -> None:
+        """Put the model of an imported run into the store, during some passes: it may be written after the events."""
+        if is_news:
+            self._models_sought[run_dir.name] = _MODEL_PASSES
+        left = self._models_sought.pop(run_dir.name, 0)
+        if left and not self.keep_model(run_dir.name, run_dir):
+            self._models_sought[run_dir.name] = left - 1
 
     def _import(self, run_id: str, run_dir: Path) -> int:
         path = run_dir / EVENTS_FILE

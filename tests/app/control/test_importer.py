@@ -5,12 +5,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.numpy
 
 from app.control.importer import BATCH_ROWS, Importer
 from app.storage.store import Store
 from app.storage.values import Ingested, RunSource
 from shared.errors import NotFound
+from shared.parameters import model_digest
 from tests.recorded_events import recorded_run
 
 Rows = list[dict[str, object]]
@@ -56,6 +59,30 @@ def test_a_run_that_reported_to_nobody_appears(store: Store, output: Path) -> No
     ]
     assert sum(len(one.events) for one in told) == len(rows)
     assert told[0].is_new_run
+
+
+def test_the_model_of_an_imported_run_is_kept_once_it_is_there(store: Store, output: Path) -> None:
+    rows = rows_of("quiet")
+    arrays = {"w": np.ones(3, dtype=np.float32)}
+    for row in rows:
+        if row["type"] == "round-closed":
+            row["model-digest"] = model_digest(arrays).hex()
+    folder = write(output, "quiet", rows)
+    importer = Importer(store, output)
+    importer.scan()
+    assert [model for model in store.models("quiet").items if model.size_bytes] == []
+    safetensors.numpy.save_file(arrays, folder / "model.safetensors")
+    importer.scan()
+    (kept,) = [model for model in store.models("quiet").items if model.size_bytes]
+    assert (kept.server_round, kept.digest) == (3, model_digest(arrays).hex())
+
+
+def test_a_link_in_the_place_of_a_model_is_not_followed(store: Store, output: Path, tmp_path: Path) -> None:
+    folder = write(output, "quiet", rows_of("quiet"))
+    safetensors.numpy.save_file({"w": np.ones(3, dtype=np.float32)}, tmp_path / "elsewhere.safetensors")
+    (folder / "model.safetensors").symlink_to(tmp_path / "elsewhere.safetensors")
+    Importer(store, output).scan()
+    assert [model for model in store.models("quiet").items if model.size_bytes] == []
 
 
 def test_what_is_known_is_not_read_again(store: Store, output: Path) -> None:
