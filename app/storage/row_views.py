@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from app.storage.projection import TERMINAL
+from app.storage.scoring import or_mean
 from app.storage.views import (
     ClientView,
     EventView,
@@ -110,17 +111,10 @@ def model_view(row: Any) -> ModelView:
         server_round=row.server_round,
         parent=row.parent,
         created_ts=row.created_ts,
-        accuracy=_or_mean(row.accuracy, row.client_accuracy),
-        loss=_or_mean(row.loss, row.client_loss),
+        accuracy=or_mean(row.accuracy, row.client_accuracy),
+        loss=or_mean(row.loss, row.client_loss),
         size_bytes=row.size_bytes,
     )
-
-
-def _or_mean(central: float | None, spread: str | None) -> float | None:
-    if central is not None or not spread:
-        return central
-    mean: float = json.loads(spread)["mean"]
-    return mean
 
 
 MAX_CLIENTS_SHOWN = 200

@@ -76,7 +76,7 @@ class Score:
         )
 
 
-def or_mean(central: float | None, spread: str) -> float | None:
+def or_mean(central: float | None, spread: str | None) -> float | None:
     """Return the central figure, else the clients' mean."""
     if central is not None or not spread:
         return central

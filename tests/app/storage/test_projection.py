@@ -139,7 +139,7 @@ def restarted(rows: Rows, seed: int, starts: int = 2) -> list[dict[str, Any]]:
     return [{**row, "seq": seq, "ts": 1e9 + seq} for seq, row in enumerate(told, 1)]
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_later_attempt_replaces_the_abandoned_one(new_store: Callable[[], Store], seed: int) -> None:
     rows = restarted(
         recorded_run("r1", num_clients=4, num_rounds=5, rejected=0.2, late=0.1, seed=seed, central=seed % 2 == 0), seed
@@ -153,7 +153,7 @@ PIECES = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 10), st.integers(
 
 
 @given(seed=st.integers(0, 50), is_restarted=st.booleans(), pieces=PIECES)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_split_of_the_events_with_repeats_gives_the_same_tables(
     new_store: Callable[[], Store], seed: int, is_restarted: bool, pieces: list[tuple[int, int, int]]
 ) -> None:
@@ -212,7 +212,7 @@ EVENTS = st.one_of(
 
 
 @given(events=st.lists(EVENTS, min_size=1, max_size=40), size=st.integers(1, 40))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_events_in_any_order_count_as_the_report_counts_them(
     new_store: Callable[[], Store], events: list[dict[str, Any]], size: int
 ) -> None:
