@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from http import HTTPStatus
 
 from monitor.reporting.connection import Connection
 from shared.errors import Unreachable
@@ -15,6 +16,7 @@ from shared.events import JsonValue
 
 SAMPLES_PATH = "/internal/samples"
 TIMEOUT_S = 5.0  # of one call: what is older than the next sample is worth nothing
+FIRST_PAUSE_S = 0.25  # before a run that is not known yet is asked about again
 CLOSE_S = 1.0  # that the end may wait for a call under way
 
 _log = logging.getLogger(__name__)
@@ -70,24 +72,31 @@ class SampleReporter:
             thread.join(CLOSE_S)
 
     def _serve(self, run: str | None, take: Callable[[], Sequence[NodeSample]]) -> None:
+        pause = first_pause = min(FIRST_PAUSE_S, self._period_s)
         try:
-            self._report(run, take)
-            while not self._closing.wait(self._period_s):
-                self._report(run, take)
+            while True:
+                is_known = self._report(run, take)
+                if self._closing.wait(self._period_s if is_known else pause):
+                    return
+                pause = first_pause if is_known else min(self._period_s, 2 * pause)
         except Exception:  # noqa: BLE001 - the thread's outer loop: whatever it is, the training goes on
             _log.warning("sampling ended", exc_info=True)
         finally:
             self._connection.close()
 
-    def _report(self, run: str | None, take: Callable[[], Sequence[NodeSample]]) -> None:
+    def _report(self, run: str | None, take: Callable[[], Sequence[NodeSample]]) -> bool:
+        """Send samples once; tells whether the run is known there: its first event may still be on its way."""
         body = json.dumps({"run": run, "samples": [asdict(sample) for sample in take()]}).encode()
         try:
             reply = self._connection.post(SAMPLES_PATH, body, timeout_s=TIMEOUT_S)
         except Unreachable as error:
             _log.debug("samples could not be sent: %s", error)
-            return
+            return True
+        if reply.status == HTTPStatus.NOT_FOUND and run is not None:
+            return False
         if reply.status >= 300:
             self._say_once(f"refuses samples: it answers {reply.status} {reply.detail[:200]}".rstrip())
+        return True
 
     def _say_once(self, sentence: str) -> None:
         if sentence != self._said:

@@ -77,6 +77,17 @@ def test_a_refusal_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     assert len([message for message in caplog.messages if "refuses samples" in message]) == 1
 
 
+def test_a_run_that_is_not_known_yet_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    dashboard = Dashboard()
+    dashboard.faults.extend(["404", "404"])
+    with caplog.at_level(logging.WARNING), serving(dashboard) as port:
+        watching = sampler(port)
+        watching.start("r1", list)
+        dashboard.wait_until(lambda it: bool(it.samples))
+        watching.close()
+    assert caplog.messages == []
+
+
 def test_a_server_that_hangs_does_not_keep_the_run_from_ending() -> None:
     dashboard = Dashboard()
     dashboard.faults.extend(["hang"] * 5)
