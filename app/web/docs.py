@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from flask import Response
 from flask_openapi3.openapi import OpenAPI
 
 from app.web.guard import public
 from app.web.pages import serve_file
+from app.web.problems import PROBLEM_TYPE
 
 # Swagger UI draws its arrows as data: and sets styles in attributes; scripts come from here, and nothing is evaluated.
 DOCS_POLICY = (
@@ -51,10 +54,23 @@ def install(app: OpenAPI) -> None:
 
 
 def _add_document(app: OpenAPI) -> None:
+    @functools.cache  # the routes do not change
+    def text() -> str:
+        return app.json.dumps(_tidied(app.api_doc))
+
     def document() -> Response:
-        return Response(app.json.dumps(app.api_doc), mimetype="application/json")
+        return Response(text(), mimetype="application/json")
 
     app.add_url_rule("/openapi/openapi.json", "openapi-document", document, methods=["GET"])
+
+
+def _tidied(document: dict[str, Any]) -> dict[str, Any]:
+    """Take out the 422 that flask-openapi3 adds, in a form that is not ours, where nothing can be invalid."""
+    for item in document["paths"].values():
+        for operation in item.values():
+            if PROBLEM_TYPE not in operation["responses"].get("422", {}).get("content", {PROBLEM_TYPE: None}):
+                del operation["responses"]["422"]
+    return document
 
 
 def _docs() -> Response:

@@ -54,6 +54,7 @@ def create_app(services: Services) -> Dashboard:
         "app.web",
         info=Info(title="Constellation", version=services.options.version or "0", description=_SUMMARY),
         security_schemes=_SECURITY,
+        openapi_extensions={"security": [{"bearer": []}, {}]},  # from this machine, reading needs none
         doc_ui=False,
         static_folder=None,
         validation_error_model=Problem,

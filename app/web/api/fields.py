@@ -31,9 +31,9 @@ class Query(BaseModel):
 
 
 class Body(BaseModel):
-    """Base of request bodies: what is not known is an error, not ignored."""
+    """Base of request bodies: what is not known is an error, not ignored, and 0 is not false."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class RunPath(Query):

@@ -7,7 +7,7 @@ from typing import Annotated, cast
 
 from flask import Response, current_app
 from flask_openapi3.blueprint import APIBlueprint
-from pydantic import Field, RootModel
+from pydantic import ConfigDict, Field, RootModel
 
 from app.control.config_check import check_config
 from app.storage.store import Store
@@ -29,6 +29,8 @@ START_LOCK = "constellation.start-lock"  # two starts at once: the second one mu
 
 class SettingsBody(RootModel[Annotated[Settings, Field(examples=[{"num-rounds": 3, "num-clients": 4}])]]):
     """Settings by their kebab-case keys; `{}` changes none."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
 
 
 class RunAnswer(View):

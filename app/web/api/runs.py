@@ -83,7 +83,10 @@ def get_run(path: RunPath) -> Response:
     return answer(services().store.run(path.run_id))
 
 
-@api.post("/<string:run_id>/<string:action>", responses={202: RunView, **documented(401, 403, 404, 409, 422, 503)})
+@api.post(
+    "/<string:run_id>/<any(start,pause,resume,stop):action>",
+    responses={202: RunView, **documented(401, 403, 404, 409, 422, 503)},
+)
 def steer_run(path: RunActionPath) -> Response:
     """Start, pause, resume or stop a run; it takes effect at the next phase."""
     runs = supervisor()

@@ -53,7 +53,7 @@ class InfoView(View):
     current_run: str | None
 
 
-@api.get("/health", responses={200: HealthView, **documented(401, 503)})
+@api.get("/health", responses={200: HealthView, 503: HealthView, **documented(401)})
 def health() -> Response:
     """Look at the store and the disk."""
     checks = (_store_check(), _disk_check())
@@ -64,7 +64,7 @@ def health() -> Response:
     return answer(view, 503 if worst == "failed" else 200)
 
 
-@api.get("/ready", responses={200: HealthView, **documented(503)})
+@api.get("/ready", responses={200: HealthView, 503: HealthView})
 @public
 def ready() -> Response:
     """Tell whether requests can be answered: the store can be read."""
