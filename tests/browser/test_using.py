@@ -188,14 +188,14 @@ def requests_of(someone: Visitor, path: str) -> tuple[Page, list[str]]:
     return page, [url for url in someone.requests if "/api/" in url]
 
 
-def test_a_thousand_runs_are_one_page_of_a_hundred_and_a_few_requests(
+def test_a_thousand_runs_are_one_page_of_fifty_and_a_few_requests(
     crowd: DashboardProcess, visitor: Callable[..., Visitor]
 ) -> None:
     page, requests = requests_of(visitor(crowd.url), "/runs")
-    expect(page.locator("tbody tr:not(.table-space)")).to_have_count(100)
+    expect(page.locator("tbody tr:not(.table-space)")).to_have_count(50)
     assert len(requests) <= 5
     page.get_by_role("button", name="Show 100 more").click()
-    expect(page.get_by_role("status").filter(has_text="200 or more runs")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="150 or more runs")).to_be_visible()
     assert page.locator("tbody tr").count() <= MOST_ROWS_DRAWN
 
 

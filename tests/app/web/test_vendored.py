@@ -90,3 +90,20 @@ def test_the_shell_names_only_files_that_exist() -> None:
     shell = (ROOT / "app" / "web" / "templates" / "index.html").read_text()
     for name in re.findall(r'(?:src|href)="/static/([^"]+)"', shell):
         assert (STATIC / name).is_file(), name
+
+
+def _imports_of(path: Path, seen: set[Path]) -> set[Path]:
+    for name in re.findall(r'^\s*(?:import|export)\b[^;]*?from\s*"([^"]+)"', path.read_text(), re.MULTILINE):
+        found = (path.parent / name).resolve()
+        if found not in seen:
+            seen.add(found)
+            if "vendor" not in found.parts:
+                _imports_of(found, seen)
+    return seen
+
+
+def test_the_shell_preloads_exactly_what_the_page_begins_with() -> None:
+    shell = (ROOT / "app" / "web" / "templates" / "index.html").read_text()
+    told = set(re.findall(r'rel="modulepreload" href="/static/([^"]+)"', shell))
+    needed = {path.relative_to(STATIC).as_posix() for path in _imports_of(STATIC / "js" / "main.js", set())}
+    assert told == needed

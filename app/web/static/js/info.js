@@ -5,7 +5,11 @@ import { createStore } from "./store.js";
 
 export const info = createStore(null);
 
+const FRESH_MS = 3_000;
+let asked = 0;
+
 export async function refreshInfo() {
+  asked = Date.now();
   try {
     info.set(await get("/system/info"));
   } catch (error) {
@@ -25,6 +29,6 @@ export const maySteer = (value) => (value ? value.signed_in && !value.read_only 
 let wasLive = false;
 connection.listen(() => {
   const live = connection.get().status === "live";
-  if (live && !wasLive) refreshInfo(); // a restarted server may be another version, and may have forgotten us
+  if (live && !wasLive && Date.now() - asked > FRESH_MS) refreshInfo(); // a restarted server may be another version, and may have forgotten us
   wasLive = live;
 });

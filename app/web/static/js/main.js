@@ -5,6 +5,7 @@ import { Topbar } from "./components/shell.js";
 import { refreshInfo } from "./info.js";
 import { startKeys } from "./keys.js";
 import { here, match, startRouter } from "./router.js";
+import { expectRun } from "./run_store.js";
 import { followRuns } from "./runs_store.js";
 import { useStore } from "./store.js";
 import { html, render, useEffect, useRef, useState } from "./ui.js";
@@ -16,6 +17,7 @@ function App() {
   const arrived = useRef(false);
   useEffect(() => {
     let left = false;
+    if (route.name === "run") expectRun(params[0]);
     route.load().then(
       (module) => left || setPage({ route, Page: module.default, error: null }),
       (error) => left || setPage({ route, Page: null, error: new Error(`This part of the page could not be loaded. ${error.message}`) }),

@@ -48,9 +48,14 @@ function openRun(runId) {
   };
 }
 
+/** Begin to fetch a run whose page is still being loaded. */
+export function expectRun(runId) {
+  if (!open.has(runId)) open.set(runId, openRun(runId));
+}
+
 /** {snapshot, error} of a run for as long as the component is there; "" follows none. */
 export function useRun(runId) {
-  if (runId && !open.has(runId)) open.set(runId, openRun(runId));
+  if (runId) expectRun(runId);
   const entry = runId ? open.get(runId) : null;
   useEffect(() => {
     if (!entry) return undefined;

@@ -6,6 +6,7 @@ import { mergeRuns } from "./merge.js";
 import { createStore } from "./store.js";
 
 const NEWEST = 30;
+const CATCH_UP_MS = 500;
 
 export const newest = createStore({ runs: null, error: null });
 const followers = new Set(); // pages that show other parts of the list
@@ -39,7 +40,8 @@ export function followRuns() {
       newest.set((old) => (old.runs ? { ...old, runs: mergeRuns(old.runs, message.data.runs, true).slice(0, 100) } : old));
       for (const listener of followers) listener(message.data.runs);
     },
-    onJoin: loadNewest, // runs that came or ended while nobody listened
+    // Runs that came or ended while nobody listened; not at once beside the page's own first questions.
+    onJoin: () => setTimeout(loadNewest, CATCH_UP_MS),
     poll: loadNewest,
   });
 }

@@ -11,6 +11,7 @@ import { onRunsChanged } from "../runs_store.js";
 import { html, useCallback, useEffect, useRef, useState } from "../ui.js";
 import { RUN_STATES } from "../words.js";
 
+const FIRST = 50; // as many as fit a tall screen: the page is there sooner
 const PAGE = 100;
 const TYPING_MS = 200;
 
@@ -73,7 +74,7 @@ function useRunList({ q, state, sort }) {
     async (cursor) => {
       setLoading(true);
       try {
-        const page = await get("/runs", { q, state, sort, limit: PAGE, cursor });
+        const page = await get("/runs", { q, state, sort, limit: cursor ? PAGE : FIRST, cursor });
         if (latest.current !== wanted) return; // somebody typed on
         setList((old) => ({ runs: cursor ? [...old.runs, ...page.items] : page.items, cursor: page.next_cursor, error: null }));
       } catch (error) {
