@@ -6,7 +6,7 @@ runtime whose data is already in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -23,14 +23,18 @@ from client.signing_mod import (
     peers_from_node_config,
     server_key_from_node_config,
 )
-from shared.config import Scalar, from_mapping
+from shared.config import RunConfig, Scalar, from_mapping
 from shared.datasets.federated import federate
 from shared.errors import ConfigError, ProtocolError
+from shared.plugins import is_plugin
 from shared.records import from_array_record, metric_record, record_dict, to_array_record
 from shared.run_order import settings_in
 from shared.secagg.protocol import KEYS, SHARES, UPDATE
 
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"  # names of the records on the wire
+# Of the node's config: what this machine decides for itself.
+OWN_DATASET, OWN_DATA_DIR, OWN_BATCH_SIZE = "own-dataset", "own-data-dir", "own-batch-size"
+REFUSE_PLUGINS = "refuse-plugins"
 RuntimeOf = Callable[[Context], ClientRuntime]
 
 
@@ -121,6 +125,8 @@ def partition_of(context: Context) -> int:
     Raises:
         ConfigError: The node's config does not say so.
     """
+    if context.node_config.get(OWN_DATASET):
+        return 0  # used whole
     partition_id = context.node_config.get("partition-id")
     if type(partition_id) is not int:
         raise ConfigError(
@@ -128,6 +134,34 @@ def partition_of(context: Context) -> int:
             "start the SuperNode with --node-config 'partition-id=0 num-partitions=2'"
         )
     return partition_id
+
+
+def on_this_node(config: RunConfig, node_config: Mapping[str, Scalar]) -> RunConfig:
+    """Let the node's own decisions win over the run's settings.
+
+    Raises:
+        ConfigError: A decision is out of range, or the run wants code imported that this node does not allow.
+    """
+    if node_config.get(REFUSE_PLUGINS) is True:
+        for key, name in (("model", config.model), ("dataset", config.dataset)):
+            if is_plugin(name):
+                raise ConfigError(
+                    f"{key} {name!r} is code that this client does not import; start it with --allow-plugins"
+                )
+    own: dict[str, Scalar] = {}
+    if OWN_DATA_DIR in node_config:
+        own["data-dir"] = node_config[OWN_DATA_DIR]
+    if OWN_BATCH_SIZE in node_config:
+        own["batch-size"] = node_config[OWN_BATCH_SIZE]
+    return from_mapping(own, where="the node's config", base=config) if own else config
+
+
+def data_settings(config: RunConfig, node_config: Mapping[str, Scalar]) -> RunConfig:
+    """Return the settings that load this node's data: a part of the run's data set, or its own, which is used whole."""
+    own = node_config.get(OWN_DATASET)
+    if not own:
+        return config
+    return RunConfig(dataset=str(own), data_dir=config.data_dir, num_clients=1, partition="iid", seed=config.seed)
 
 
 def runtime_from_context() -> RuntimeOf:
@@ -138,18 +172,15 @@ def runtime_from_context() -> RuntimeOf:
     kept: dict[tuple[tuple[str, Scalar], ...], ClientRuntime] = {}
 
     def runtime_of(context: Context) -> ClientRuntime:
-        key = (
-            *sorted(settings_in(context.run_config).items()),
-            ("num-partitions", context.node_config.get("num-partitions", 0)),
-        )
+        key = (*sorted(settings_in(context.run_config).items()), *sorted(context.node_config.items()))
         if key not in kept:
             config = from_mapping(settings_in(context.run_config), where="the run's config")
             num_partitions = context.node_config.get("num-partitions", config.num_clients)
             if type(num_partitions) is not int:
                 raise ConfigError(f"num-partitions in the node's config must be a whole number, got {num_partitions!r}")
-            config = replace(config, num_clients=num_partitions)
+            config = on_this_node(replace(config, num_clients=num_partitions), context.node_config)
             kept.clear()  # one run at a time is in memory
-            kept[key] = ClientRuntime(config, federate(config))
+            kept[key] = ClientRuntime(config, federate(data_settings(config, context.node_config)))
         return kept[key]
 
     return runtime_of

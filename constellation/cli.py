@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 import typer
@@ -41,10 +41,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def demo() -> None:
     """Run ``constellation demo`` with this script's arguments."""
+    _script(commands.register_demo)
+
+
+def server() -> None:
+    """Run ``constellation server`` with this script's arguments."""
+    _script(commands.register_server)
+
+
+def client() -> None:
+    """Run ``constellation client`` with this script's arguments."""
+    _script(commands.register_client)
+
+
+def _script(register: Callable[[typer.Typer], None]) -> None:
     _open_missing_streams()
     _end_cleanly_on_sigterm()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    commands.register_demo(app)  # alone in its app, it needs no name: `run_demo.py --help`
+    register(app)  # alone in its app, it needs no name: `run_demo.py --help`
     sys.exit(call(app, sys.argv[1:]))
 
 

@@ -10,34 +10,28 @@ import json
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import safetensors.numpy
 
-from app.engine.control import Control, Desired, forget_control, write_control
+from app.engine.control import Control, forget_control
 from app.engine.federation import Federation, LinkOptions, free_port
 from app.results import RunResult, write_results
 from constellation import folders
-from constellation.event_stream import EventStream
 from constellation.folders import key_dir_of
 from constellation.names import client_id_of
 from constellation.resuming import keep_settings
+from constellation.run_watcher import RunWatcher
 from shared.config import RunConfig
 from shared.crypto.keys import SERVER_ID, KeyStore
 from shared.errors import RunFailed, UsageError
-from shared.events import EventSink, RunEnded
+from shared.events import EventSink
 from shared.records import to_array_record
 from shared.run_order import CLIENTS, RUN_ID
 
 MAX_CLIENTS = 32  # a process each: more of them on one machine are the local engine's work
-_LOOK_S = 0.1  # between looks at the run's events
-_GONE_AFTER_S = 20.0  # without a ServerApp: Flower starts it within seconds, and it is gone for good then
-_LAST_WORDS_S = 30.0  # for the ServerApp to write the report after the last event
 
 
 def run_on_flower(
@@ -70,13 +64,13 @@ def run_on_flower(
         forget_control(folder)
     state = Path(tempfile.mkdtemp(prefix="federation-"))
     try:
-        watcher = _Watcher(folder, list(sinks), control, tick)
+        watcher = RunWatcher(folder, list(sinks), control, tick)
         with Federation(folder=state, options=LinkOptions(port=free_port()), sleep=watcher.sleep) as federation:
             flower_run = _start(federation, config, folder)
             try:
                 watcher.watch(federation, flower_run)
             except KeyboardInterrupt:
-                _interrupt(federation, watcher)
+                watcher.interrupt(federation)
         return _result(config, folder, watcher)
     finally:
         for sink in sinks:
@@ -123,86 +117,7 @@ def _start(federation: Federation, config: RunConfig, folder: Path) -> str:
     return federation.submit({**settings.as_flat(), RUN_ID: folder.name, CLIENTS: ",".join(clients)})
 
 
-class _Watcher:
-    """Follows a run from outside until it is over."""
-
-    def __init__(
-        self, folder: Path, sinks: list[EventSink], control: Control | None, tick: Callable[[], None] | None
-    ) -> None:
-        self._folder = folder
-        self._sinks = sinks
-        self._control = control
-        self._tick = tick
-        self._desired = Desired.RUN
-        self._stream = EventStream(folder / folders.EVENTS_FILE)
-        self.ended: RunEnded | None = None
-
-    def sleep(self, seconds: float) -> None:
-        """Wait, with a view that goes on ticking."""
-        if self._tick is not None:
-            self._tick()
-        time.sleep(seconds)
-
-    def watch(self, federation: Federation, flower_run: str) -> None:
-        """Pass events on until the run is over and its results are written.
-
-        Raises:
-            RunFailed: The ServerApp or the SuperLink is gone and the run is not over.
-        """
-        last_seen = time.monotonic()
-        next_check = last_seen + 2.0
-        while self.ended is None:
-            self.look()
-            self._steer()
-            if (now := time.monotonic()) >= next_check and self.ended is None:
-                next_check = now + 2.0
-                last_seen = now if federation.server_apps() else last_seen
-                if not federation.superlink.is_running:
-                    raise RunFailed(f"the SuperLink ended: {federation.superlink.last_lines(5)}")
-                if now - last_seen > _GONE_AFTER_S:
-                    self.look()
-                    if self.ended is None:
-                        raise RunFailed(f"the ServerApp ended: {federation.details_of(flower_run)}")
-            self.sleep(_LOOK_S)
-        self.wait_for_results(federation)
-
-    def look(self) -> None:
-        """Pass on what was written since the last look."""
-        for envelope in self._stream.new():
-            for sink in self._sinks:
-                sink.write(envelope)
-            if isinstance(envelope.event, RunEnded):
-                self.ended = envelope.event
-
-    def wait_for_results(self, federation: Federation) -> None:
-        """Let the ServerApp finish its report."""
-        deadline = time.monotonic() + _LAST_WORDS_S
-        while federation.server_apps() and time.monotonic() < deadline:
-            if (self._folder / folders.RESULT_FILE).exists():
-                return
-            self.sleep(_LOOK_S)
-
-    def _steer(self) -> None:
-        """Hand on what whoever steers the run in this process wants, when that changes."""
-        if self._control is not None and (desired := self._control.desired()) is not self._desired:
-            self._desired = desired
-            write_control(self._folder, desired)
-
-
-def _interrupt(federation: Federation, watcher: _Watcher) -> None:
-    """Let the ServerApp close the run as interrupted."""
-    for process in federation.server_apps():
-        with suppress(psutil.Error):
-            process.terminate()
-    deadline = time.monotonic() + _LAST_WORDS_S
-    while watcher.ended is None and federation.server_apps() and time.monotonic() < deadline:
-        time.sleep(_LOOK_S)
-        watcher.look()
-    watcher.look()
-    watcher.wait_for_results(federation)
-
-
-def _result(config: RunConfig, folder: Path, watcher: _Watcher) -> RunResult:
+def _result(config: RunConfig, folder: Path, watcher: RunWatcher) -> RunResult:
     """Read what the ServerApp has written.
 
     Raises:

@@ -112,17 +112,17 @@ class Federation:
         answer = self.flwr("run", app, _CONNECTION, "--format", "json", "-c", str(overrides))
         return str(answer["run-id"])
 
-    def register_node(self, public_key_file: Path, name: str) -> None:
-        """Let the node with this key come.
+    def register_node(self, public_key: bytes, name: str) -> None:
+        """Let the node with this key (PEM) come; one that may come already is fine.
 
         Raises:
-            RunFailed: Flower does not take it; a key that is registered already is taken.
+            RunFailed: The SuperLink does not take it.
         """
-        try:
-            self.flwr("supernode", "register", str(public_key_file), _CONNECTION, "--format", "json", "--name", name)
-        except RunFailed as error:
-            if "already in use" not in str(error):
-                raise
+        from app.engine.flwr_compat import register_node
+
+        authority = self.options.tls.authority.read_bytes() if self.options.tls else None
+        if refusal := register_node(self.address, authority, public_key, name):
+            raise RunFailed(f"the SuperLink does not take the node of {name}: {refusal}")
 
     def details_of(self, flower_run: str) -> str:
         """Return what Flower says about a run's end."""

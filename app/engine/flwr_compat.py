@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import click
+import httpx
 from flwr.app import Error, Message, RecordDict
 from flwr.app.metadata import Metadata
 from flwr.common import config as flwr_config
 from flwr.common.constant import ErrorCode
+from flwr.proto.control_pb2 import RegisterNodeRequest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest
 from flwr.proto.node_pb2 import NodeInfo as NodeInfo  # what Grid.get_nodes gives
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest
@@ -22,6 +24,7 @@ from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords as ag
 from flwr.serverapp.strategy.strategy_utils import (
     validate_message_reply_consistency as validate_message_reply_consistency,
 )
+from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from flwr.supercore.run import Run as Run  # the type of Grid.run
@@ -215,6 +218,27 @@ class HttpReplies:
 def http_replies_of(grid: Grid) -> HttpReplies | None:
     """Return the SuperLink behind a grid; None when it is another kind of grid."""
     return HttpReplies(grid) if isinstance(grid, HttpGrid) else None
+
+
+def register_node(address: str, authority: bytes | None, public_key: bytes, name: str) -> str:
+    """Let the node with this key (PEM) come to a SuperLink that enrolls nodes; "" or what the SuperLink has against it.
+
+    A key that is registered already is fine.
+    """
+    from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+
+    client = ControlHttpClient.from_server_address(
+        address, authority is None, authority, interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")]
+    )
+    with client:
+        try:
+            client.RegisterNode(RegisterNodeRequest(public_key=public_key, name=name))
+        except httpx.HTTPStatusError as error:
+            text = error.response.text
+            return "" if "already in use" in text.lower() else text[:300]
+        except httpx.HTTPError as error:
+            return str(error) or type(error).__name__
+    return ""
 
 
 def error_in_place_of(head: ReplyHead, code: int, reason: str) -> Message:
