@@ -48,7 +48,7 @@ def client(
     from constellation.client_checks import run_checks
     from constellation.client_home import ClientHome
     from constellation.client_node import ClientOptions, run_client
-    from constellation.demo import set_up_logging
+    from constellation.command_log import set_up_logging
 
     if enable_mesh or mesh_peers:
         raise UsageError("enable-mesh is not part of this version; leave it out")

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from constellation.demo import set_up_logging
+from constellation.beside import dashboard_beside
+from constellation.command_log import set_up_logging
 from constellation.exit_codes import INTERRUPTED
 from constellation.options import resolve, resolve_resumed
 from constellation.server_home import ServerHome
+from shared.config import RunConfig
 from shared.errors import ConfigError
 
 _log = logging.getLogger("constellation.server")
@@ -59,11 +62,18 @@ def server(
         names=tuple(name or ()),
         given_tls=_given(tls_certificate, tls_key, tls_authority),
     )
-    result = serve(config, ServerHome.of(state_dir), listening, resume)
-    if as_json:
-        typer.echo(json.dumps(result.to_json()))
-    else:
-        typer.echo(f"report: {result.output / 'report.html'}")
+    console = Console(stderr=True, highlight=False)
+    output = resume.resolve().parent if resume else Path(config.output)
+    is_wanted = "web-port" in settings or config.web_port != RunConfig().web_port
+    with dashboard_beside(config, output, console, is_port_wanted=is_wanted, is_supervised=False) as beside:
+        beside.introduce()
+        result = serve(config, ServerHome.of(state_dir), listening, beside.reporting, resume)
+        if as_json:
+            typer.echo(json.dumps(result.to_json()))
+        else:
+            typer.echo(f"report: {result.output / 'report.html'}")
+            if result.state != "interrupted":
+                beside.stay()
     if result.state == "interrupted":
         raise typer.Exit(INTERRUPTED)
 

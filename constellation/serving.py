@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from app.joining.service import EnrollmentService
 from app.results import RunResult, write_results
 from app.story import StoryLog
 from constellation import folders, key_ring
-from constellation.reporting import reporting_from
+from constellation.reporting import Reporting
 from constellation.resuming import keep_settings
 from constellation.run_watcher import RunWatcher
 from constellation.server_home import ServerHome, join_file
@@ -54,13 +54,20 @@ class Listening:
     given_tls: tuple[Path, Path, Path] | None = None  # certificate, key, authority
 
 
-def serve(config: RunConfig, home: ServerHome, listening: Listening, resume: Path | None = None) -> RunResult:
+def serve(
+    config: RunConfig,
+    home: ServerHome,
+    listening: Listening,
+    reporting: Callable[[], Reporting | None],
+    resume: Path | None = None,
+) -> RunResult:
     """Serve one run to its end and return its results.
 
     Args:
         config: The settings.
         home: Where the server keeps what outlives it.
         listening: Where clients reach it.
+        reporting: Makes what reports the run to a dashboard; asked anew at each start.
         resume: The folder of a run to go on with.
 
     Raises:
@@ -80,10 +87,8 @@ def serve(config: RunConfig, home: ServerHome, listening: Listening, resume: Pat
             forget_control(run_dir)
         book = Book(home.book)
         try:
-            server = _Server(
-                replace(settings, output=str(run_dir.parent)), home, listening, tls, description, run_dir, book
-            )
-            server.run()
+            own = replace(settings, output=str(run_dir.parent))
+            _Server(own, home, listening, tls, description, run_dir, book, reporting).run()
         finally:
             book.close()
     return _result(settings, run_dir)
@@ -101,6 +106,7 @@ class _Server:
         description: Description,
         run_dir: Path,
         book: Book,
+        reporting: Callable[[], Reporting | None],
     ) -> None:
         self._config = config
         self._home = home
@@ -109,6 +115,7 @@ class _Server:
         self._description = description
         self._run_dir = run_dir
         self._book = book
+        self._reporting = reporting
         self._federation: Federation | None = None
 
     def run(self) -> None:
@@ -135,7 +142,7 @@ class _Server:
             RunFailed: Something broke; the closed rounds stand.
         """
         sinks: list[EventSink] = [StoryLog(_log)]
-        if (reporting := reporting_from(output=self._run_dir.parent)) is not None:
+        if (reporting := self._reporting()) is not None:
             sinks.append(reporting.sink)
         watcher = RunWatcher(self._run_dir, sinks, None, None)
         was_asked = False
