@@ -19,6 +19,7 @@ import psutil
 from benchmarks.dashboard_server import Server, cpu_seconds
 from benchmarks.rounds import SCENARIOS, make_keys
 from constellation.reporting import report_to
+from constellation.simulated_keys import SIMULATED_KEY_BITS
 from constellation.training import run
 from monitor.reporting.destination import token_file
 from shared.events import Envelope, RoundClosed, RunEnded, RunStarted
@@ -97,7 +98,7 @@ def measure(server: Server, output: Path, laps: int) -> dict[str, object]:
     Raises:
         SystemExit: The two did not do the same work.
     """
-    make_keys(SCENARIOS[SCENARIO])
+    make_keys(SCENARIOS[SCENARIO], SIMULATED_KEY_BITS)
     pairs: list[tuple[Lap, Lap]] = []
     with tempfile.TemporaryDirectory() as elsewhere:
         for number in range(laps):

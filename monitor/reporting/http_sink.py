@@ -29,9 +29,8 @@ EVENTS_PATH = "/internal/events"
 EVENTS_FILE = "events.jsonl"
 MAX_BYTES = 4 * 1024 * 1024  # a call, before compression; the dashboard takes 8 MiB
 WINDOW_S = 0.1  # between the beginnings of two calls while a run is followed live
-MAX_SHARE = (
-    0.05  # of the time that live calls may take: on a machine that is busy training they become fewer, and larger
-)
+# Of the time that live calls may take: on a machine that is busy training they become fewer, and larger.
+MAX_SHARE = 0.02
 MAX_WINDOW_S = 0.5  # a dashboard that takes long still hears of the run this often
 TIMEOUT_S = 10.0  # of one call
 DRAIN_S = 5.0  # that the end of a run may wait for what is still to be sent
