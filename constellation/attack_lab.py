@@ -165,6 +165,8 @@ def _run(settings: LabSettings, rule: str, attack: str, seed: int) -> tuple[floa
             output=folder,
         )
         result = run(config)
+    if result.state == "interrupted":  # Ctrl-C ends the whole experiment, not one of its runs
+        raise KeyboardInterrupt
     if result.accuracy is None:
         raise UsageError("the attack laboratory needs a data set with a central test set; mnist-sample has one")
     return result.accuracy, result.arrays

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -75,6 +76,14 @@ def test_experiment_runs_what_is_defined_and_names_what_is_not():
     assert by_place["mean", "none"].accuracies[0] > 0.5
     assert 0 <= by_place["mean", "backdoor"].successes[0] <= 1
     assert by_place["fltrust", "none"].accuracies[0] > 0.1
+
+
+def test_ctrl_c_ends_the_experiment(monkeypatch):
+    settings = LabSettings(config=SMALL, hostile=1, attacks=("none",), rules=("mean",), seeds=(1, 2))
+    interrupted = SimpleNamespace(state="interrupted", accuracy=0.1, arrays={})
+    monkeypatch.setattr("constellation.attack_lab.run", lambda _: interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(experiment(settings))
 
 
 @pytest.mark.e2e
