@@ -173,7 +173,7 @@ def test_tests_are_no_packages() -> None:
 def our_texts() -> Iterator[Path]:
     kinds = ("*.py", "*.toml", "*.md", "*.yaml", "*.txt", "Makefile", "run")
     for folder in (*PACKAGES, "benchmarks", "config", "containers", "tests", ".ci"):
-        yield from (path for kind in kinds for path in (ROOT / folder).rglob(kind))
+        yield from (path for kind in kinds for path in (ROOT / folder).rglob(kind) if path.is_file())
     yield from (path for kind in ("*.md", "*.toml", "*.py", "Makefile", "*.yaml") for path in ROOT.glob(kind))
 
 
