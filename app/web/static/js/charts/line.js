@@ -171,6 +171,7 @@ function drawEndLabels(self, { lines, hidden }) {
   pen.save();
   pen.font = `600 ${10 * ratio}px Inter, sans-serif`;
   pen.textBaseline = "middle";
+  pen.textAlign = "left"; // axes are drawn centred
   for (const { short, color, y } of labels) {
     pen.fillStyle = token(color);
     pen.fillText(short, self.bbox.left + self.bbox.width + 6 * ratio, y);

@@ -1,11 +1,16 @@
 // Tabs whose choice is in the URL; arrow keys move between them.
 import { setQuery } from "../router.js";
-import { html, useRef } from "../ui.js";
+import { html, useEffect, useRef } from "../ui.js";
 
 const KEYS = { ArrowRight: 1, ArrowLeft: -1 };
 
 export function Tabs({ label, tabs, chosen }) {
   const list = useRef();
+  useEffect(() => {
+    // On a phone the chosen tab may lie outside the strip; only the strip moves.
+    const tab = list.current.querySelector("[aria-selected=true]");
+    if (tab) list.current.scrollLeft = tab.offsetLeft - (list.current.clientWidth - tab.offsetWidth) / 2;
+  }, [chosen]);
   const open = (name) => setQuery({ tab: name === tabs[0].name ? "" : name }, { push: true });
   const move = (event) => {
     const at = tabs.findIndex((tab) => tab.name === chosen);
