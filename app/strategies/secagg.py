@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -20,6 +20,7 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 
 from app.engine.stages import Stage
 from app.strategies.aggregation_override import aggregation_rule, has_mean_inside
+from app.strategies.secagg_session import Session, letters_of, own_keys, shares_by_owner, unmasked_sum
 from app.strategies.verification import TRAIN, ExpectedArrays
 from app.strategies.wrapper import StrategyWrapper
 from shared.aggregation import (
@@ -33,7 +34,6 @@ from shared.config import RunConfig
 from shared.errors import ConfigError, ProtocolError
 from shared.parameters import AnyArray, Arrays, ArraySpec, dtype_name
 from shared.records import config_record, from_array_record, to_array_record
-from shared.secagg.masks import Words, agreed_seed, expand
 from shared.secagg.neighbours import neighbours, threshold_of
 from shared.secagg.protocol import (
     KEYS,
@@ -42,18 +42,12 @@ from shared.secagg.protocol import (
     SHARES,
     UNMASK,
     UPDATE,
-    PublicKeys,
-    keys_from_record,
     keys_to_record,
-    list_of,
-    nodes_of,
 )
 from shared.secagg.quantisation import FloatArray, Quantisation, weight_levels
-from shared.secagg.shamir import Share, combine
 
 DEFAULT_MAX_EXAMPLES = 10_000
 MIN_GROUP = 3  # clients: the sum of two tells each of them the other's
-_SEED_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,28 +100,6 @@ class MaskedSchema:
         return {MASKED: ExpectedArrays(specs={MASKED: words})}
 
 
-@dataclass(slots=True, kw_only=True)
-class _Session:
-    """One round under way."""
-
-    name: str
-    requests: dict[int, Message]  # the inner strategy's own, by node
-    base: Arrays
-    keys: dict[int, PublicKeys] = field(default_factory=dict)
-    groups: list[list[int]] = field(default_factory=list)  # nodes
-    near: dict[int, list[int]] = field(default_factory=dict)  # neighbours, as the keys were sent
-    letters: dict[int, dict[int, bytes]] = field(default_factory=dict)  # sender -> addressee -> letter
-    masked: dict[int, Words] = field(default_factory=dict)
-
-    def came(self, group: Sequence[int]) -> list[int]:
-        """Return whose updates of a group came."""
-        return [node for node in group if node in self.masked]
-
-    def senders_to(self, node: int) -> list[int]:
-        """Return the neighbours whose letters there are for a node: with those it shares masks."""
-        return [other for other in self.near[node] if node in self.letters.get(other, {})]
-
-
 class SecureAggregation(StrategyWrapper):
     """A strategy of the FedAvg family whose mean is made of masked updates."""
 
@@ -153,7 +125,7 @@ class SecureAggregation(StrategyWrapper):
         self._rule = rule
         self._num_malicious = num_malicious
         self._rule_state: AggregationState = NO_STATE
-        self._session: _Session | None = None
+        self._session: Session | None = None
         self.reply_schema = MaskedSchema()
 
     def state_dict(self) -> dict[str, AnyArray]:
@@ -180,7 +152,7 @@ class SecureAggregation(StrategyWrapper):
         """Make the requests of one stage."""
         if stage.name == KEYS:
             requests = self._fedavg.configure_train(server_round, arrays, config, grid)
-            self._session = _Session(
+            self._session = Session(
                 name=secrets.token_hex(16),
                 requests={message.metadata.dst_node_id: message for message in requests},
                 base=from_array_record(arrays),
@@ -196,9 +168,9 @@ class SecureAggregation(StrategyWrapper):
             node = reply.metadata.src_node_id
             try:
                 if stage.name == KEYS:
-                    session.keys[node] = _own_keys(reply, node)
+                    session.keys[node] = own_keys(reply, node)
                 elif stage.name == SHARES:
-                    session.letters[node] = _letters(reply, session.near[node])
+                    session.letters[node] = letters_of(reply, session.near[node])
                 else:
                     session.masked[node] = from_array_record(reply.content.array_records[MASKED])[MASKED].copy()
             except (ProtocolError, KeyError):
@@ -206,7 +178,7 @@ class SecureAggregation(StrategyWrapper):
         if stage.name == KEYS:
             self._form_groups(session)
 
-    def _form_groups(self, session: _Session) -> None:
+    def _form_groups(self, session: Session) -> None:
         nodes = sorted(session.keys)
         secrets.SystemRandom().shuffle(nodes)  # hostile clients shall not choose their company
         count = max(1, min(self._settings.groups, len(nodes) // MIN_GROUP))
@@ -277,12 +249,12 @@ class SecureAggregation(StrategyWrapper):
         """
         session, self._session = self._open, None
         received = list(replies)
-        shares = _shares_by_owner(received, session)
+        shares = shares_by_owner(received, session)
         means: list[tuple[FloatArray, int]] = []
         for group in session.groups:
             came = session.came(group)
             if len(came) >= MIN_GROUP:
-                means.append(self._grid(session).decode(_unmasked_sum(session, came, shares)))
+                means.append(self._grid(session).decode(unmasked_sum(session, came, shares)))
         if not means or not received:
             raise ValueError("no group has enough updates to hide each of them")
         model = self._combine(server_round, session, means)
@@ -294,7 +266,7 @@ class SecureAggregation(StrategyWrapper):
         pattern.content = RecordDict({self._fedavg.arrayrecord_key: to_array_record(model), "metrics": metrics})
         return self._fedavg.aggregate_train(server_round, [pattern])
 
-    def _combine(self, server_round: int, session: _Session, means: Sequence[tuple[FloatArray, int]]) -> Arrays | None:
+    def _combine(self, server_round: int, session: Session, means: Sequence[tuple[FloatArray, int]]) -> Arrays | None:
         weights = [weight for _, weight in means]
         if self._rule is None:
             total = sum(weights)
@@ -306,12 +278,12 @@ class SecureAggregation(StrategyWrapper):
         return None if result is None else result.arrays
 
     @property
-    def _open(self) -> _Session:
+    def _open(self) -> Session:
         if self._session is None:
             raise ValueError("no session of secure aggregation is open")
         return self._session
 
-    def _grid(self, session: _Session) -> Quantisation:
+    def _grid(self, session: Session) -> Quantisation:
         cohort = len(session.requests)
         return Quantisation(
             clip=self._settings.clip,
@@ -324,81 +296,6 @@ class SecureAggregation(StrategyWrapper):
     ) -> Message:
         record = config_record({"session": self._open.name, **asked})  # type: ignore[dict-item]
         return Message(RecordDict({**(content or {}), RECORD: record}), dst_node_id=node, message_type=phase)
-
-
-def _record_of(reply: Message) -> Mapping[str, object]:
-    record = reply.content.get(RECORD)
-    if not isinstance(record, ConfigRecord):
-        raise ProtocolError("a reply holds no record of the protocol")
-    return record
-
-
-def _own_keys(reply: Message, node: int) -> PublicKeys:
-    keys = keys_from_record(_record_of(reply))
-    if len(keys) != 1 or keys[0].node != node:
-        raise ProtocolError("a client sends its own keys and no others")
-    return keys[0]
-
-
-def _letters(reply: Message, near: Sequence[int]) -> dict[int, bytes]:
-    record = _record_of(reply)
-    letters = dict(zip(nodes_of(record, "nodes"), list_of(record, "letters", bytes), strict=False))
-    if letters.keys() != set(near):
-        raise ProtocolError("a client writes to each of its neighbours and to nobody else")
-    return letters
-
-
-def _shares_by_owner(replies: Sequence[Message], session: _Session) -> dict[int, list[Share]]:
-    """Collect the shares of each owner's one secret that is asked for, with the place each holder has."""
-    shares: dict[int, list[Share]] = {}
-    for reply in replies:
-        holder = reply.metadata.src_node_id
-        try:
-            record = _record_of(reply)
-            owners, values = nodes_of(record, "nodes"), list_of(record, "shares", bytes)
-            if len(owners) != len(values) or set(owners) != set(session.senders_to(holder)):
-                raise ProtocolError("a client gives one share for each of its neighbours")
-            found = {
-                owner: Share.from_bytes(session.near[owner].index(holder) + 1, value)
-                for owner, value in zip(owners, values, strict=True)
-            }
-        except (ProtocolError, ValueError, KeyError):
-            continue  # as if it had not answered
-        for owner, share in found.items():
-            shares.setdefault(owner, []).append(share)
-    return shares
-
-
-def _unmasked_sum(session: _Session, came: Sequence[int], shares: Mapping[int, Sequence[Share]]) -> Words:
-    """Add up a group's updates and take the masks off.
-
-    Raises:
-        ValueError: A secret has too few shares.
-    """
-    total = np.zeros_like(session.masked[came[0]])
-    for node in came:
-        total += session.masked[node]
-        total -= expand(_secret(node, session, shares), total.size)
-    gone = {other for node in came for other in session.senders_to(node) if other not in session.masked}
-    context = session.name.encode()
-    for node in sorted(gone):
-        private = _secret(node, session, shares)
-        for other in came:
-            if node in session.senders_to(other):
-                mask = expand(agreed_seed(private, session.keys[other].mask_key, "mask", context), total.size)
-                if other < node:
-                    total -= mask  # it added it
-                else:
-                    total += mask
-    return total
-
-
-def _secret(owner: int, session: _Session, shares: Mapping[int, Sequence[Share]]) -> bytes:
-    threshold = threshold_of(len(session.near[owner]))
-    found = shares.get(owner, ())
-    if len(found) < threshold:
-        raise ValueError(f"{len(found)} shares of node {owner}'s secret came, and {threshold} are needed")
-    return combine(found[:threshold], _SEED_BYTES)
 
 
 def _moved(base: Arrays, change: FloatArray) -> dict[str, AnyArray]:

@@ -90,13 +90,13 @@ def test_flower_takes_the_app_that_is_submitted(tmp_path: Path) -> None:
 
 def test_settings_arrive_as_they_were_sent(tmp_path: Path) -> None:
     sent = {
-        **RunConfig(dataset='csv:/tmp/it\'s "x" = y.csv', learning_rate=1e-3, signatures=False).as_flat(),
+        **RunConfig(dataset='csv:/data/it\'s "x" = y.csv', learning_rate=1e-3, signatures=False).as_flat(),
         "run-id": "20260101-000000-abcdef",
         "clients": "client-0,client-1",
     }
     found = parse_overrides([str(write_overrides(tmp_path / "settings.toml", sent))])
     assert found == sent
-    assert from_mapping(settings_in(found), where="here").dataset == 'csv:/tmp/it\'s "x" = y.csv'
+    assert from_mapping(settings_in(found), where="here").dataset == 'csv:/data/it\'s "x" = y.csv'
     assert order_in(found) == {"run-id": "20260101-000000-abcdef", "clients": "client-0,client-1"}
     assert order_in({}) == {"run-id": "", "clients": ""}
 
