@@ -42,6 +42,7 @@ def run_on_flower(
     control: Control | None = None,
     tick: Callable[[], None] | None = None,
     must_go_on: bool = False,
+    stock: bool = False,
 ) -> RunResult:
     """Run a federation on a SuperLink of its own and return its results.
 
@@ -52,6 +53,7 @@ def run_on_flower(
         control: Who may pause and stop the run, besides the file in its folder.
         tick: Called some times a second.
         must_go_on: The run goes on by hand: what it was asked before counts no more.
+        stock: With Flower's own SuperNodes, for comparison.
 
     Raises:
         ConstellationError: The settings cannot be used, or the federation cannot go on.
@@ -66,7 +68,7 @@ def run_on_flower(
     try:
         watcher = RunWatcher(folder, list(sinks), control, tick)
         with Federation(folder=state, options=LinkOptions(port=free_port()), sleep=watcher.sleep) as federation:
-            flower_run = _start(federation, config, folder)
+            flower_run = _start(federation, config, folder, stock=stock)
             try:
                 watcher.watch(federation, flower_run)
             except KeyboardInterrupt:
@@ -93,7 +95,7 @@ def check_deployable(config: RunConfig) -> None:
         raise UsageError("attack is for simulations; run with --engine local")
 
 
-def _start(federation: Federation, config: RunConfig, folder: Path) -> str:
+def _start(federation: Federation, config: RunConfig, folder: Path, *, stock: bool) -> str:
     """Start the nodes, each with its key, and submit the run."""
     clients = [client_id_of(index) for index in range(config.num_clients)]
     key_dir = key_dir_of(config).absolute()
@@ -105,7 +107,7 @@ def _start(federation: Federation, config: RunConfig, folder: Path) -> str:
         node = {"partition-id": index, "num-partitions": config.num_clients, "client-id": client}
         keys = {"key-path": str(key_dir / f"{client}.pem")} if config.signatures else {}
         command = [sys.executable, "-m", "client.supernode", "--superlink", federation.address, "--insecure"]
-        command += ["--app", "client.client_app:app"]
+        command += ["--stock-supernode", "--port", str(free_port())] if stock else ["--app", "client.client_app:app"]
         command += ["--node-config", " ".join(f"{key}={json.dumps(value)}" for key, value in {**node, **keys}.items())]
         federation.family.start(client, command, environment={"OMP_NUM_THREADS": "1"})
     settings = replace(
