@@ -149,6 +149,7 @@ def measure(viewers: int, seconds: float, laps: int) -> dict[str, object]:
     """Measure everything, each on a dashboard of its own."""
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), max_viewers=viewers) as server:
         alive = live(server, prefix="live", num_runs=NUM_RUNS, viewers=viewers, seconds=seconds)
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), max_viewers=viewers) as server:
         coalesced = live(server, prefix="one", num_runs=1, viewers=viewers, seconds=seconds)
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), max_viewers=viewers) as server:
         ingest_events_per_s = ingest(server, seconds=10.0)
