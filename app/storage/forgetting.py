@@ -12,9 +12,9 @@ from sqlalchemy import Connection, and_, delete, func, select
 
 from app.storage import rescoring
 from app.storage.checking import CheckedEvent
-from app.storage.projection import counted, credit
 from app.storage.records import ClientRecord, Columns, RunRecord, UpdateRecord
 from app.storage.tables import CLIENTS, METRICS, MODELS, REFUSALS, ROUNDS, UPDATES
+from app.storage.update_projection import counted, credit
 from app.storage.upsert import upsert
 from monitor import rows
 
