@@ -9,9 +9,7 @@ import contextlib
 import hashlib
 import os
 import re
-import secrets
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -19,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey, generate_private_key
 
 from shared.errors import KeyStoreError
+from shared.private_files import OTHERS_READ_OR_WRITE, OTHERS_WRITE, new_file, sync_folder
 
 DEFAULT_KEY_BITS = 3072
 MIN_KEY_BITS = 2048  # NIST SP 800-57: less is not to be used for new signatures
@@ -30,7 +29,6 @@ PUBLIC_SUFFIX = _PUBLIC_MARK + PRIVATE_SUFFIX
 # An id is part of a file's name: no separators, no "..", no hidden files.
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 _MAX_PEM_BYTES = 64 * 1024  # an RSA-16384 key is 13 kB: a larger file is not a key
-_OTHERS_READ_OR_WRITE, _OTHERS_WRITE = 0o077, 0o022
 
 
 def is_valid_id(client_id: str) -> bool:
@@ -177,7 +175,7 @@ class KeyStore:
     def export_public(self, client_id: str, key: RSAPrivateKey) -> Path:
         """Write the public half for whoever enrolls it; returns its path."""
         path = self.public_path(client_id)
-        with _new_file(self.folder, public_pem(key.public_key()), mode=0o644) as temporary:
+        with new_file(self.folder, public_pem(key.public_key()), mode=0o644) as temporary:
             os.replace(temporary, path)
         return path
 
@@ -191,9 +189,9 @@ class KeyStore:
             serialization.BestAvailableEncryption(self._password) if self._password else serialization.NoEncryption()
         )
         pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-        with _new_file(self.folder, pem, mode=0o600) as temporary, contextlib.suppress(FileExistsError):
+        with new_file(self.folder, pem, mode=0o600) as temporary, contextlib.suppress(FileExistsError):
             os.link(temporary, path)  # fails when another process was first: then its key is the one
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
 
 
 def _checked(client_id: str) -> str:
@@ -206,39 +204,15 @@ def _checked(client_id: str) -> str:
 
 def _make_private_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if os.name == "posix" and stat.S_IMODE(folder.stat().st_mode) & _OTHERS_WRITE:
+    if os.name == "posix" and stat.S_IMODE(folder.stat().st_mode) & OTHERS_WRITE:
         raise KeyStoreError(f"key folder {folder} can be written by others; run: chmod 700 {folder}")
-
-
-@contextlib.contextmanager
-def _new_file(folder: Path, data: bytes, *, mode: int) -> Iterator[Path]:
-    """Give the path of a new file with ``data`` safely on disk; it is removed afterwards unless it was renamed."""
-    path = folder / f".new-{secrets.token_hex(8)}"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _read(path: Path, *, is_private: bool) -> bytes:
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)  # of the very file that is read
-            if is_private and os.name == "posix" and mode & _OTHERS_READ_OR_WRITE:
+            if is_private and os.name == "posix" and mode & OTHERS_READ_OR_WRITE:
                 raise KeyStoreError(f"private key {path} can be read by others; run: chmod 600 {path}")
             return file.read(_MAX_PEM_BYTES)
     except OSError as error:
