@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.errors import ConfigError
 from shared.privacy.history import History, Segment, extend, resolve_delta, sampling_of
@@ -25,8 +27,9 @@ MAX_PRV_EPSILON = 50.0
 MEANINGFUL_EPSILON = 10.0
 _EPSILON_ERROR = 0.01  # Opacus's default: PRV's answer is the upper end of an interval this wide
 _DELTA_ERROR = 1e-3  # of delta, likewise
-# Any set of orders gives an upper bound. Whole ones cost microseconds, fractions a millisecond each.
-_QUICK_ORDERS = (1.25, 1.5, 1.75, 2.5, *map(float, range(2, 65)), 80.0, 96.0, 128.0, 256.0)
+# Any set of orders gives an upper bound. Whole ones cost microseconds, fractions many milliseconds each.
+_QUICK_ORDERS = (*range(2, 65), 80, 96, 128, 256)
+_LEAST_CAPACITY = 256  # steps a discretised loss is fine enough for: one serves the rounds of a short run
 _MAX_CURVE_POINTS, _FEW_CURVE_POINTS = 100, 20
 _MANY_STEPS = 5000  # from here on a point takes a tenth of a second and more
 
@@ -53,6 +56,11 @@ class PrivacyEstimate:
     warning: str  # where the number means little, else ""
 
 
+def preload() -> None:
+    """Import Opacus now, in a process that others are forked from: each of them would take seconds for it."""
+    importlib.import_module("opacus.accountants")
+
+
 def spent(history: History, delta: float) -> Spent:
     """Account for a whole history; nothing costs nothing."""
     if not history:
@@ -74,72 +82,66 @@ def is_within(history: History, budget: float, delta: float) -> bool:
 @functools.lru_cache(maxsize=1024)
 def rdp_epsilon(history: History, delta: float) -> float:
     """Return Opacus's RDP accountant's epsilon."""
-    return _rdp(history, delta, orders=None)
-
-
-@functools.lru_cache(maxsize=1024)
-def quick_rdp_epsilon(history: History, delta: float) -> float:
-    """Return an upper bound of ``rdp_epsilon`` that takes milliseconds."""
-    return _rdp(history, delta, orders=_QUICK_ORDERS)
-
-
-def _rdp(history: History, delta: float, orders: Sequence[float] | None) -> float:
     from opacus.accountants import RDPAccountant
 
     accountant = RDPAccountant()
     accountant.history = [(part.noise_multiplier, part.sample_rate, part.steps) for part in history]
     with _quiet_opacus():
-        return max(float(accountant.get_epsilon(delta, alphas=None if orders is None else list(orders))), 0.0)
+        return max(float(accountant.get_epsilon(delta)), 0.0)
+
+
+def quick_rdp_epsilon(history: History, delta: float) -> float:
+    """Return an upper bound of ``rdp_epsilon`` that takes microseconds once a step of this kind is known."""
+    from opacus.accountants.analysis.rdp import get_privacy_spent
+
+    if not history:
+        return 0.0
+    rdp = sum(part.steps * _rdp_of_step(part.noise_multiplier, part.sample_rate) for part in history)
+    with _quiet_opacus():
+        epsilon, _ = get_privacy_spent(orders=_QUICK_ORDERS, rdp=rdp, delta=delta)
+    return max(float(epsilon), 0.0)
+
+
+@functools.lru_cache(maxsize=1024)
+def _rdp_of_step(noise_multiplier: float, sample_rate: float) -> NDArray[np.float64]:
+    from opacus.accountants.analysis.rdp import compute_rdp
+
+    rdp: NDArray[np.float64] = compute_rdp(
+        q=sample_rate, noise_multiplier=noise_multiplier, steps=1, orders=_QUICK_ORDERS
+    )
+    return rdp
 
 
 @functools.lru_cache(maxsize=4096)
 def prv_epsilon(history: History, delta: float) -> float:
     """Return the PRV accountant's epsilon, its upper bound; infinite where it cannot be computed.
 
-    A history of one segment is read off a curve that is kept: what costs is the first step, not the number of steps.
+    What costs is to discretise a step, and that is kept, finely enough for the next power of two of each part's steps:
+    a round later the same parts are only composed anew.
     """
+    from opacus.accountants.analysis.prv import compose_heterogeneous
+
     try:
         with _quiet_opacus():
-            if len(history) == 1:
-                only = history[0]
-                capacity = 2 ** math.ceil(math.log2(only.steps))
-                return _curve(only.noise_multiplier, only.sample_rate, capacity, delta).epsilon(only.steps)
-            return _composed(history, delta)
+            losses = _discretised(_capacity(history, delta), delta)
+            whole = compose_heterogeneous(dprvs=list(losses), num_self_compositions=[part.steps for part in history])
+            return _upper_end(whole, delta)
     except (ValueError, RuntimeError, FloatingPointError):  # its arithmetic does not reach this delta: RDP stands
         return math.inf
 
 
-class _Curve:
-    """One step's privacy loss, discretised finely enough for ``capacity`` steps (Gopi et al., theorem 5.5)."""
-
-    def __init__(self, noise_multiplier: float, sample_rate: float, capacity: int, delta: float) -> None:
-        one = Segment(noise_multiplier=noise_multiplier, sample_rate=sample_rate, steps=capacity)
-        self._delta = delta
-        self._loss = _discretised((one,), delta)[0]
-
-    def epsilon(self, steps: int) -> float:
-        """Return epsilon after so many steps, at most the capacity."""
-        from opacus.accountants.analysis.prv import compose_heterogeneous
-
-        return _upper_end(compose_heterogeneous(dprvs=[self._loss], num_self_compositions=[steps]), self._delta)
+def _capacity(history: History, delta: float) -> History:
+    """Round up the steps, so that rounds to come find what is kept; not so far that the grid's range explodes."""
+    powers = [1 << (part.steps - 1).bit_length() for part in history]
+    ample = tuple(replace(part, steps=max(power, _LEAST_CAPACITY)) for part, power in zip(history, powers, strict=True))
+    if quick_rdp_epsilon(ample, delta) <= MAX_PRV_EPSILON:
+        return ample
+    return tuple(replace(part, steps=power) for part, power in zip(history, powers, strict=True))
 
 
-@functools.lru_cache(maxsize=16)  # about 2 MB each
-def _curve(noise_multiplier: float, sample_rate: float, capacity: int, delta: float) -> _Curve:
-    return _Curve(noise_multiplier, sample_rate, capacity, delta)
-
-
-def _composed(history: History, delta: float) -> float:
-    from opacus.accountants.analysis.prv import compose_heterogeneous
-
-    losses = _discretised(history, delta)
-    return _upper_end(
-        compose_heterogeneous(dprvs=losses, num_self_compositions=[part.steps for part in history]), delta
-    )
-
-
-def _discretised(history: History, delta: float) -> list[Any]:
-    """Discretise each segment's privacy loss on one grid, as Opacus's PRV accountant does.
+@functools.lru_cache(maxsize=16)  # about 2 MB a part
+def _discretised(history: History, delta: float) -> tuple[Any, ...]:
+    """Discretise each part's privacy loss on one grid, as Opacus's PRV accountant does (Gopi et al., theorem 5.5).
 
     The grid's range comes from RDP at a few orders: an upper bound, so the range is safe, at a tenth of the time.
     """
@@ -158,7 +160,7 @@ def _discretised(history: History, delta: float) -> list[Any]:
     mesh = _EPSILON_ERROR / math.sqrt(total * math.log(12 / delta_error) / 2)
     domain = Domain.create_aligned(-half_range, half_range, mesh)
     steps = [PoissonSubsampledGaussianPRV(part.sample_rate, part.noise_multiplier) for part in history]
-    return [discretize(TruncatedPrivacyRandomVariable(step, domain.t_min, domain.t_max), domain) for step in steps]
+    return tuple(discretize(TruncatedPrivacyRandomVariable(step, domain.t_min, domain.t_max), domain) for step in steps)
 
 
 def _upper_end(loss: Any, delta: float) -> float:

@@ -13,7 +13,7 @@ from shared.errors import ConfigError
 from shared.privacy.accounting import is_within, quick_rdp_epsilon, spent
 from shared.privacy.history import History, Segment, extend
 
-MIN_NOISE, MAX_NOISE = 0.1, 1e4  # sigma; more noise than that leaves no signal in any model
+MIN_NOISE, MAX_NOISE = 0.1, 1e3  # sigma; more noise than that leaves no signal in any model
 _TOLERANCE = 2e-5  # of epsilon
 _MAX_EVALUATIONS = 60
 
