@@ -21,6 +21,7 @@ from shared.config import RunConfig
 from shared.datasets.client_data import ClientData
 from shared.errors import DatasetError
 from shared.evaluation import device_of, sum_of
+from shared.privacy.reply import ClientPrivacy
 
 # (inputs, labels) -> (mean cross-entropy, logits, gradients in the order of the parameters), all detached
 GradientFunction = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, list[Tensor]]]
@@ -57,6 +58,7 @@ class TrainResult:
     num_steps: int
     loss: float  # mean cross-entropy of an example over all steps, each taken before its step; may be NaN
     accuracy: float  # the same for the share of right answers
+    privacy: ClientPrivacy | None = None  # what the data's life has cost, where training was private
 
 
 def settings_of(config: RunConfig) -> TrainSettings:
@@ -92,7 +94,7 @@ def train(model: nn.Module, data: ClientData, settings: TrainSettings, rng: np.r
     """
     everything = list(model.parameters())  # walked once: torch searches the modules anew each time
     device = everything[0].device if everything else device_of(model)
-    _seed_torch(int(rng.integers(2**63)), device)
+    seed_torch(int(rng.integers(2**63)), device)
     parameters: list[Tensor] = [parameter for parameter in everything if parameter.requires_grad]
     start = [parameter.detach().clone() for parameter in parameters] if settings.proximal_mu else []
     optimizer = make_optimizer(settings.optimizer)
@@ -110,7 +112,7 @@ def train(model: nn.Module, data: ClientData, settings: TrainSettings, rng: np.r
     return progress.result(data.num_examples)
 
 
-def _seed_torch(seed: int, device: torch.device) -> None:
+def seed_torch(seed: int, device: torch.device) -> None:
     """Seed what a layer on this device draws from; ``torch.manual_seed`` takes 80 us to look for every accelerator."""
     if device.type == "cpu":
         torch.default_generator.manual_seed(seed)

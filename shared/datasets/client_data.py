@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,15 @@ class ClientData(Protocol):
         ...
 
 
+@runtime_checkable
+class PicksExamples(Protocol):
+    """Client data that gives any of its training examples by position, as sampling for privacy wants them."""
+
+    def pick(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Return the examples at these positions, 0 to num_examples - 1."""
+        ...
+
+
 class TensorClientData:
     """A client's share of a data set in memory, named by indices into it: nothing is copied until batches are drawn."""
 
@@ -68,6 +77,10 @@ class TensorClientData:
     def train_batches(self, batch_size: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield one epoch, shuffled by ``rng``; the last batch holds what is left."""
         yield from _batches(self._train, rng.permutation(self._train_indices), batch_size)
+
+    def pick(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Return the training examples at these positions."""
+        return self._train.take(self._train_indices[positions])
 
     def test_batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the test examples once, in the order of the data set."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
 
 from shared.config import RunConfig
 from shared.datasets.client_data import ClientData
@@ -55,6 +56,20 @@ class LoaderClientData:
         """Yield one pass over the test loader."""
         _seed_loader(self._test, 0)
         yield from _tensor_batches(self._name, self._test)
+
+
+def has_own_sampler(data: ClientData) -> bool:
+    """Tell whether a person's loader chooses examples in its own way: privacy has to choose them itself."""
+    if not isinstance(data, LoaderClientData):
+        return False
+    sampler = getattr(data._train, "sampler", None)
+    batch_sampler = getattr(data._train, "batch_sampler", None)
+    usual = (
+        sampler is None
+        or type(sampler) is SequentialSampler
+        or (type(sampler) is RandomSampler and not sampler.replacement)
+    )
+    return not usual or type(batch_sampler) not in (type(None), BatchSampler)
 
 
 class PooledClientData:

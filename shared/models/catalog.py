@@ -11,6 +11,7 @@ from torch import nn
 from shared.errors import ConfigError, ConstellationError, PluginError
 from shared.models import cnn, dense
 from shared.plugins import is_plugin, load_plugin
+from shared.privacy.models import fix_model
 
 Builder = Callable[[tuple[int, ...], int], nn.Module]
 
@@ -23,7 +24,9 @@ MODELS: Mapping[str, Builder] = types.MappingProxyType(
 )
 
 
-def build_model(name: str, input_shape: tuple[int, ...], num_classes: int, seed: int) -> nn.Module:
+def build_model(
+    name: str, input_shape: tuple[int, ...], num_classes: int, seed: int, *, private: bool = False
+) -> nn.Module:
     """Build a model on the CPU, its initial weights drawn from ``seed`` alone.
 
     Args:
@@ -31,6 +34,7 @@ def build_model(name: str, input_shape: tuple[int, ...], num_classes: int, seed:
         input_shape: Of one example: (channels, height, width), or (features,).
         num_classes: How many logits the model gives.
         seed: From 0 up. Torch's global random state is as before afterwards.
+        private: Replace what cannot be trained with privacy of each example (``shared.privacy.models``).
 
     Raises:
         ConfigError: There is no such model, or it does not fit the data.
@@ -41,6 +45,8 @@ def build_model(name: str, input_shape: tuple[int, ...], num_classes: int, seed:
     torch.default_generator.manual_seed(seed)
     try:
         model: object = builder(input_shape, num_classes)
+        if private and isinstance(model, nn.Module):
+            model = fix_model(model)
     except ConstellationError:
         raise
     except Exception as error:  # a person's own code may fail in any way; it is their code we report on

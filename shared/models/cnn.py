@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from shared.errors import ConfigError
 from shared.models import onednn
+from shared.models.layer_records import LayerRecord
 
 KERNEL = 5
 MIN_SIDE = 16  # pixels: the smallest side that two convolutions and two poolings leave at least one value of
@@ -69,6 +70,12 @@ class Cnn(nn.Module):
         logits = self(images)
         loss = F.cross_entropy(logits, labels)
         return loss.detach(), logits.detach(), list(torch.autograd.grad(loss, list(self.parameters())))
+
+    def losses_and_records(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, list[LayerRecord]] | None:
+        """Compute each image's cross-entropy, the logits, and what each layer saw, for gradients of single images."""
+        if self._takes_onednn(images):
+            return onednn.losses_and_records(images, labels, self.conv1, self.conv2, self.fc1, self.fc2)
+        return None
 
     def _takes_onednn(self, images: Tensor) -> bool:
         layers = (self.conv1, self.conv2, self.fc1, self.fc2)

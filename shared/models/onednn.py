@@ -8,8 +8,12 @@ left), and the backward pass is written out by hand, because autograd's book-kee
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
+
+from shared.models.layer_records import LayerRecord
 
 _aten = torch.ops.aten
 _MEAN, _IGNORED_LABEL = 1, -100  # cross_entropy's defaults
@@ -46,31 +50,81 @@ def loss_and_gradients(
         The loss, the logits (batch, classes), and the gradients of each layer's weight and bias, in the layers' order.
     """
     with torch.no_grad():
-        blocked = images.to_mkldnn()
-        convolved1 = torch.conv2d(blocked, conv1.weight, conv1.bias)
-        pooled1 = _pool(convolved1)
-        active1 = pooled1.detach().relu()
-        convolved2 = torch.conv2d(active1, conv2.weight, conv2.bias)
-        pooled2 = _pool(convolved2)
-        active2 = pooled2.detach().to_dense().relu_()
-        flat = active2.flatten(1)
-        hidden = torch.addmm(fc1.bias, flat, fc1.weight.t()).relu_()
-        logits = torch.addmm(fc2.bias, hidden, fc2.weight.t())
-        loss, d_logits = _cross_entropy(logits, labels)
-
-        # From here on d_x is the gradient of the loss by x.
-        d_hidden = _relu_backward(d_logits.mm(fc2.weight), hidden)
-        d_active2 = _relu_backward(d_hidden.mm(fc1.weight), flat).view_as(active2)
-        d_convolved2 = _pool_backward(d_active2.to_mkldnn(), pooled2, convolved2)
-        d_active1, d_weight2, d_bias2 = _conv_backward(d_convolved2, active1, conv2.weight, by_input=True)
-        d_convolved1 = _pool_backward(_relu_backward(d_active1, active1), pooled1, convolved1)
-        _, d_weight1, d_bias1 = _conv_backward(d_convolved1, blocked, conv1.weight, by_input=False)
+        passed = _forward(images, conv1, conv2, fc1, fc2)
+        loss, d_logits = _cross_entropy(passed.logits, labels)
+        d_hidden = _relu_backward(d_logits.mm(fc2.weight), passed.hidden)
+        d_convolved2 = _to_conv2(d_hidden.mm(fc1.weight), passed)
+        d_active1, d_weight2, d_bias2 = _conv_backward(d_convolved2, passed.active1, conv2.weight, by_input=True)
+        d_convolved1 = _to_conv1(d_active1, passed)
+        _, d_weight1, d_bias1 = _conv_backward(d_convolved1, passed.images, conv1.weight, by_input=False)
         gradients = [
             *(d_weight1, d_bias1, d_weight2, d_bias2),
-            *(d_hidden.t().mm(flat), d_hidden.sum(0)),
-            *(d_logits.t().mm(hidden), d_logits.sum(0)),
+            *(d_hidden.t().mm(passed.flat), d_hidden.sum(0)),
+            *(d_logits.t().mm(passed.hidden), d_logits.sum(0)),
         ]
-    return loss, logits, gradients
+    return loss, passed.logits, gradients
+
+
+def losses_and_records(
+    images: Tensor, labels: Tensor, conv1: nn.Conv2d, conv2: nn.Conv2d, fc1: nn.Linear, fc2: nn.Linear
+) -> tuple[Tensor, Tensor, list[LayerRecord]]:
+    """Compute each image's cross-entropy by the same kernels, the logits, and what each layer saw in the pass."""
+    with torch.no_grad():
+        passed = _forward(images, conv1, conv2, fc1, fc2)
+        log_probabilities = torch.log_softmax(passed.logits, 1)
+        d_logits = log_probabilities.exp()
+        d_logits[torch.arange(len(labels)), labels] -= 1
+        d_hidden = _relu_backward(d_logits.mm(fc2.weight), passed.hidden)
+        d_convolved2 = _to_conv2(d_hidden.mm(fc1.weight), passed)
+        d_active1 = _conv_backward(d_convolved2, passed.active1, conv2.weight, by_input=True, by_weight=False)[0]
+        d_convolved1 = _to_conv1(d_active1, passed)
+        records = [
+            LayerRecord(layer=conv1, inputs=images, gradient=d_convolved1.to_dense()),
+            LayerRecord(layer=conv2, inputs=passed.active1.to_dense(), gradient=d_convolved2.to_dense()),
+            LayerRecord(layer=fc1, inputs=passed.flat, gradient=d_hidden),
+            LayerRecord(layer=fc2, inputs=passed.hidden, gradient=d_logits),
+        ]
+        losses = -log_probabilities.gather(1, labels[:, None]).squeeze(1)
+    return losses, passed.logits, records
+
+
+class _Pass(NamedTuple):
+    """What the forward pass computed, in its order; those up to ``pooled2`` in oneDNN's layout."""
+
+    images: Tensor
+    convolved1: Tensor
+    pooled1: Tensor
+    active1: Tensor
+    convolved2: Tensor
+    pooled2: Tensor
+    flat: Tensor  # (batch, features of fc1), after ReLU
+    hidden: Tensor  # after ReLU
+    logits: Tensor
+
+
+def _forward(images: Tensor, conv1: nn.Conv2d, conv2: nn.Conv2d, fc1: nn.Linear, fc2: nn.Linear) -> _Pass:
+    blocked = images.to_mkldnn()
+    convolved1 = torch.conv2d(blocked, conv1.weight, conv1.bias)
+    pooled1 = _pool(convolved1)
+    active1 = pooled1.detach().relu()
+    convolved2 = torch.conv2d(active1, conv2.weight, conv2.bias)
+    pooled2 = _pool(convolved2)
+    flat = pooled2.detach().to_dense().relu_().flatten(1)
+    hidden = torch.addmm(fc1.bias, flat, fc1.weight.t()).relu_()
+    logits = torch.addmm(fc2.bias, hidden, fc2.weight.t())
+    return _Pass(blocked, convolved1, pooled1, active1, convolved2, pooled2, flat, hidden, logits)
+
+
+# From here on d_x is the gradient of the loss by x.
+
+
+def _to_conv2(d_flat: Tensor, passed: _Pass) -> Tensor:
+    d_active2 = _relu_backward(d_flat, passed.flat).view(passed.pooled2.shape)
+    return _pool_backward(d_active2.to_mkldnn(), passed.pooled2, passed.convolved2)
+
+
+def _to_conv1(d_active1: Tensor, passed: _Pass) -> Tensor:
+    return _pool_backward(_relu_backward(d_active1, passed.active1), passed.pooled1, passed.convolved1)
 
 
 def _pool(blocked: Tensor) -> Tensor:
@@ -90,12 +144,12 @@ def _relu_backward(gradient: Tensor, active: Tensor) -> Tensor:
 
 
 def _conv_backward(
-    gradient: Tensor, images: Tensor, weight: Tensor, *, by_input: bool
+    gradient: Tensor, images: Tensor, weight: Tensor, *, by_input: bool, by_weight: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients by input (None unless asked for), weight and bias."""
+    """Return the gradients by input, weight and bias, None where they are not asked for."""
     result: tuple[Tensor, Tensor, Tensor] = _aten.convolution_backward.default(
         gradient, images, weight, [len(weight)], _STRIDE, _NO_PADDING, _STRIDE, False, _NO_PADDING, 1,
-        [by_input, True, True],
+        [by_input, by_weight, by_weight],
     )  # fmt: skip
     return result
 
