@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from monitor.privacy import privacy_line
 from monitor.words import clean, duration, number, percent, plural, reason_in_words
 from shared.events import (
     ClientIdentified,
@@ -11,6 +12,7 @@ from shared.events import (
     Event,
     ModelEvaluated,
     PhaseEnded,
+    PrivacySpent,
     RunEnded,
     RunResumed,
     RunWaiting,
@@ -40,10 +42,8 @@ class StoryLog:
 def story_line(event: Event) -> tuple[int, str] | None:
     """Return the level and the sentence of an event; None for what is of interest to machines only."""
     match event:
-        case RunWaiting():
-            return logging.INFO, event.reason
-        case RunResumed():
-            return logging.INFO, "going on"
+        case RunWaiting() | RunResumed():
+            return logging.INFO, event.reason if isinstance(event, RunWaiting) else "going on"
         case ClientIdentified():
             return logging.INFO, f"node {event.node_id} is {clean(event.client)}"
         case UpdateRejected():
@@ -66,12 +66,23 @@ def story_line(event: Event) -> tuple[int, str] | None:
                 f"round {event.server_round}, {event.phase}: {plural(event.accepted, 'reply', 'replies')} accepted, "
                 f"{event.rejected} refused, {event.late} late, after {duration(event.collect_seconds)}{kept}"
             )
+        case PrivacySpent():
+            return _privacy(event)
         case ModelEvaluated():
             loss, accuracy = event.metrics.get("loss"), event.metrics.get("accuracy")
             return logging.INFO, f"round {event.server_round}: loss {number(loss)}, accuracy {percent(accuracy)}"
         case RunEnded():
-            ending = f": {event.error}" if event.error else f" after {duration(event.seconds)}"
-            level = logging.ERROR if event.state == "failed" else logging.INFO
-            return level, f"{event.state}, {plural(event.rounds_completed, 'round')} closed{ending}"
-        case _:
-            return None
+            return _ending(event)
+    return None
+
+
+def _privacy(event: PrivacySpent) -> tuple[int, str]:
+    level = logging.WARNING if event.warning else logging.INFO
+    weak = f"; weak: {clean(event.warning)}" if event.warning else ""
+    return level, f"round {event.server_round}: {privacy_line(event)}{weak}"
+
+
+def _ending(event: RunEnded) -> tuple[int, str]:
+    ending = f": {event.error}" if event.error else f" after {duration(event.seconds)}"
+    level = logging.ERROR if event.state == "failed" else logging.INFO
+    return level, f"{event.state}, {plural(event.rounds_completed, 'round')} closed{ending}"

@@ -9,7 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from monitor.live import ClientLine, LiveState
+from monitor.privacy import privacy_line
 from monitor.words import DASH, clean, count, duration, number, percent, plural, reason_in_words
+from shared.events import PrivacySpent
 
 MAX_CLIENT_LINES = 15
 _OTHER_LINES = 11  # header, totals, refusals, blank lines: what a frame has besides the clients
@@ -32,6 +34,8 @@ def draw(state: LiveState, console: Console, ts: float) -> RenderableType:
     is_unicode = console.encoding.lower().startswith("utf")
     limit = max(_MIN_CLIENT_LINES, min(MAX_CLIENT_LINES, console.height - _OTHER_LINES))
     parts: list[RenderableType] = [_title(state), _round(state, ts, is_unicode), _figures(state, is_unicode)]
+    if state.privacy is not None:
+        parts.append(_privacy(state.privacy))
     if state.message:
         parts.append(Text(f"Waiting: {clean(state.message)}", style="bold yellow"))
     parts += [Text(""), _clients(state, limit, is_unicode)]
@@ -106,6 +110,11 @@ def _figures(state: LiveState, is_unicode: bool) -> Text:
         (f"late {count(state.late)}", "yellow" if state.late else ""),
         (f" · evaluations refused {count(state.evaluations_refused)}" * bool(state.evaluations_refused), "red"),
     )  # fmt: skip
+
+
+def _privacy(spent: PrivacySpent) -> Text:
+    warning = f"  weak: {clean(spent.warning)}" if spent.warning else ""
+    return _line(("Privacy ", ""), (privacy_line(spent), "bold"), (warning, "yellow"))
 
 
 def _clients(state: LiveState, limit: int, is_unicode: bool) -> Table:

@@ -17,6 +17,7 @@ from shared.events import (
     ModelEvaluated,
     PhaseEnded,
     PhaseStarted,
+    PrivacySpent,
     RoundClosed,
     RoundStarted,
     RunEnded,
@@ -98,6 +99,7 @@ class LiveState:
     losses: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_HISTORY))
     accuracies: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_HISTORY))
     has_central_test: bool = False
+    privacy: PrivacySpent | None = None  # the newest
     refusals: deque[Refusal] = field(default_factory=lambda: deque(maxlen=MAX_REFUSALS))
     round_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=ROUNDS_FOR_ETA))
 
@@ -239,6 +241,10 @@ def _phase_ended(state: LiveState, event: PhaseEnded, _ts: float) -> None:
     state.progress = Progress()
 
 
+def _privacy_spent(state: LiveState, event: PrivacySpent, _ts: float) -> None:
+    state.privacy = event
+
+
 def _model_evaluated(state: LiveState, event: ModelEvaluated, _ts: float) -> None:
     if not state.has_central_test:
         state.has_central_test = True
@@ -291,6 +297,7 @@ _APPLY: dict[type[Event], Callable[..., None]] = {
     UpdateRejected: _rejected,
     UpdateLate: _late,
     PhaseEnded: _phase_ended,
+    PrivacySpent: _privacy_spent,
     ModelEvaluated: _model_evaluated,
     ClientsEvaluated: _clients_evaluated,
     RoundClosed: _round_closed,

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from monitor import rows
 from monitor.client_tally import client_rows
 from monitor.metrics import accuracy_of, loss_of
+from monitor.privacy import read_privacy
 from monitor.rows import Row
 from monitor.tables import RoundRow, RunSeries, Summary
 from monitor.tally import Refusal, RoundTally
@@ -37,6 +38,7 @@ def read_series(events: Iterable[Row]) -> RunSeries:
         clients=client_rows(rows.names(log.started, "clients"), rows.counts(log.partition, "histograms"), tallies),
         refusals=refusals,
         summary=_summary(log, rounds, refusals, tallies),
+        privacy=read_privacy(log.privacy),
     )
 
 
@@ -49,6 +51,7 @@ class _Log:
         self.started_ts: float | None = None
         self.partition: Row = {}
         self.ended: Row = {}
+        self.privacy: list[Row] = []
         self.tallies: dict[int, RoundTally] = {}
         self.num_starts = 0
         self.seconds_before = 0.0  # of earlier starts
@@ -67,6 +70,8 @@ class _Log:
             self.partition = row
         elif kind == "run-ended":
             self.ended = row
+        elif kind == "privacy-spent":
+            self.privacy.append(row)
         elif "server-round" in row:
             number = rows.whole(row, "server-round")
             if kind == "round-started":

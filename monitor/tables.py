@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from monitor.privacy import Privacy
 from monitor.rows import Row
 from monitor.tally import Refusal, Spread
 
@@ -104,6 +105,7 @@ class RunSeries:
     clients: tuple[ClientRow, ...]  # as the run named them, then by first sight
     refusals: tuple[Refusal, ...]  # every phase, in order
     summary: Summary
+    privacy: Privacy | None = None  # where training was private
 
     @property
     def has_histograms(self) -> bool:

@@ -22,6 +22,7 @@ from rich.live import Live
 
 from monitor.frame import draw
 from monitor.live import LiveState
+from monitor.privacy import privacy_line
 from monitor.words import clean, count, duration, number, percent, plural, reason_in_words
 from shared.events import Envelope, RoundClosed, RunEnded, RunStarted, RunWaiting, UpdateRejected
 
@@ -191,10 +192,11 @@ def _round_line(state: LiveState, seconds: float) -> str:
     loss = state.losses[-1] if state.losses else None
     accuracy = state.accuracies[-1] if state.accuracies else None
     kept = ", kept the old model" if state.kept_old_model else ""
+    privacy = f", {privacy_line(state.privacy)}" if state.privacy else ""
     return (
         f"round {state.server_round}/{state.num_rounds}: accuracy {percent(accuracy).replace('–', '-')}, "
         f"loss {number(loss).replace('–', '-')}, accepted {count(state.round_accepted)}, "
-        f"rejected {count(state.round_rejected)}, late {count(state.round_late)}, {duration(seconds)}{kept}"
+        f"rejected {count(state.round_rejected)}, late {count(state.round_late)}, {duration(seconds)}{kept}{privacy}"
     )
 
 
@@ -202,7 +204,9 @@ def _closing(state: LiveState, event: RunEnded) -> str:
     rounds = f"{event.rounds_completed}/{state.num_rounds} rounds in {duration(event.seconds)}"
     counts = f"accepted {count(state.accepted)}, rejected {count(state.rejected)}, late {count(state.late)}"
     error = f": {clean(event.error)}" if event.error else ""
-    return f"{clean(event.state)}{error}; {rounds}; {counts}"
+    privacy = f"; {privacy_line(state.privacy)}" if state.privacy else ""
+    warning = f"; weak: {clean(state.privacy.warning)}" if state.privacy and state.privacy.warning else ""
+    return f"{clean(event.state)}{error}; {rounds}; {counts}{privacy}{warning}"
 
 
 _restores_in_forks = False

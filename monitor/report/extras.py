@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from monitor.privacy import Privacy
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baselines:
@@ -28,21 +30,6 @@ class SeedRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Privacy:
-    """What the run spent of its differential privacy."""
-
-    epsilon: float
-    delta: float
-    target_epsilon: float | None = None
-    noise_multiplier: float | None = None
-    max_grad_norm: float | None = None
-    unit: str = "example"  # what is protected: one "example", or one "client"
-    accountant: str = ""
-    epsilon_by_round: tuple[float, ...] = ()  # after round 1, 2, ...
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Extras:
     """Everything a report can show besides the events."""
 
@@ -51,4 +38,4 @@ class Extras:
     how_to_load: str = ""  # Python lines that load the model
     baselines: Baselines | None = None
     seeds: tuple[SeedRun, ...] = ()
-    privacy: Privacy | None = None
+    privacy: Privacy | None = None  # instead of what the run's events say

@@ -6,18 +6,20 @@ import shlex
 import statistics
 from collections.abc import Mapping
 
+from monitor.privacy import Privacy
 from monitor.report.charts import Line, line_chart
-from monitor.report.extras import Baselines, Privacy, SeedRun
+from monitor.report.extras import Baselines, SeedRun
 from monitor.report.html import EMPTY, Html, Node, element, join, preformatted
 from monitor.report.parts import bar, card, facts, figure, table
 from monitor.report.scale import nice_scale
 from monitor.tables import RunSeries
-from monitor.words import clean, number, percent, plural
+from monitor.words import clean, count, number, percent, plural
 from shared.config import RunConfig
 from shared.events import JsonValue
 
 _NOT_REPEATED = frozenset({"output", "resume"})  # settings that say where, not what
 _MAX_BASELINE_CLIENTS = 100
+_MAX_PRIVACY_CLIENTS = 100
 
 
 def baselines_card(series: RunSeries, baselines: Baselines | None) -> Html:
@@ -61,28 +63,49 @@ def _mean_and_deviation(seeds: tuple[SeedRun, ...]) -> str:
 
 
 def privacy_section(privacy: Privacy | None) -> Html:
-    """What differential privacy the run guarantees, and how it was spent."""
+    """What differential privacy the run guarantees, how it was spent, and what it does not cover."""
     if privacy is None:
         return EMPTY
+    clients = f" over {plural(privacy.num_clients, 'client')}" if privacy.num_clients else ""
+    median = f"{privacy.epsilon_median:.3g}" if privacy.epsilon_median is not None else None
     pairs: list[tuple[Node, Node]] = [
         ("Guarantee", f"(ε = {privacy.epsilon:.3g}, δ = {privacy.delta:.3g}) for each {privacy.unit}"),
+        ("ε, maximum", f"{privacy.epsilon:.4g}{clients}" if privacy.num_clients else None),
+        ("ε, median", median),
         ("Target ε", f"{privacy.target_epsilon:.3g}" if privacy.target_epsilon is not None else None),
+        ("Clients with nothing left", count(privacy.exhausted_clients) if privacy.exhausted_clients else None),
         ("Noise multiplier", f"{privacy.noise_multiplier:.4g}" if privacy.noise_multiplier is not None else None),
         ("Clipping norm", f"{privacy.max_grad_norm:.4g}" if privacy.max_grad_norm is not None else None),
+        ("Sampling rate", f"{privacy.sample_rate:.4g}" if privacy.sample_rate is not None else None),
+        ("Steps", count(privacy.steps) if privacy.steps else None),
+        ("Sampler", privacy.sampler or None),
         ("Accountant", privacy.accountant or None),
     ]
     shown = facts("Differential privacy of this run", [pair for pair in pairs if pair[1] is not None])
-    note = element("p", privacy.note, class_="note") if privacy.note else None
-    return join(card("Guarantee", note, shown), _spending(privacy))
+    note = element("p", element("b", "This guarantee is weak. "), privacy.note, class_="note") if privacy.note else None
+    outside = element("p", _OUTSIDE, class_="note")
+    return join(card("Guarantee", note, shown, _by_client(privacy), outside), _spending(privacy))
+
+
+_OUTSIDE = (
+    "It covers the models that clients send, over the life of their data. It does not cover the metrics they report "
+    "(losses, accuracies, numbers of examples), nor the choice of settings by looking at results."
+)
+
+
+def _by_client(privacy: Privacy) -> Html | None:
+    largest = sorted(privacy.by_client.items(), key=lambda item: -item[1])[:_MAX_PRIVACY_CLIENTS]
+    each = table("Epsilon of each client", ["Client", "ε"], [[name, f"{value:.4g}"] for name, value in largest])
+    return element("details", element("summary", "Show each client"), each) if each else None
 
 
 def _spending(privacy: Privacy) -> Html:
     if not privacy.epsilon_by_round:
         return EMPTY
-    points = list(enumerate(privacy.epsilon_by_round, start=1))
+    points = list(privacy.epsilon_by_round)
     plot = line_chart(
-        label=f"Epsilon spent by round, {privacy.epsilon_by_round[-1]:.3g} at the end",
-        scale=nice_scale(0.0, max(privacy.epsilon_by_round)),
+        label=f"Epsilon spent by round, {points[-1][1]:.3g} at the end",
+        scale=nice_scale(0.0, max(epsilon for _, epsilon in points)),
         lines=[Line(label="ε spent", points=points, style="s1")],
         show=lambda value: f"{value:.3g}",
         show_tick=lambda value: f"{value:g}",

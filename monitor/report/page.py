@@ -80,7 +80,7 @@ def _sections(series: RunSeries, extras: Extras) -> list[Html]:
             grid(accuracy_figure(series.rounds, extras.baselines), loss_figure(series.rounds)),
             grid(baselines_card(series, extras.baselines), seeds_card(extras.seeds)),
         ),
-        section("Privacy", grid(privacy_section(extras.privacy))),
+        section("Privacy", grid(privacy_section(extras.privacy or series.privacy))),
         section("Data of the clients", grid(distribution(series))),
         section("Rounds", grid(time_figure(series.rounds), updates_figure(series.rounds))),
         section(

@@ -147,7 +147,7 @@ EXTRAS = Extras(
     how_to_load="from safetensors.torch import load_file\nmodel.load_state_dict(load_file('model.safetensors'))",
     baselines=Baselines(centralised=0.97, local_only=0.6, local_only_deviation=0.1, local_only_by_client={"a": 0.6}),
     seeds=(SeedRun(seed=1, accuracy=0.9, loss=0.3), SeedRun(seed=2, accuracy=0.94, loss=0.2)),
-    privacy=Privacy(epsilon=3.25, delta=1e-5, epsilon_by_round=(1.0, 2.0, 3.25)),
+    privacy=Privacy(epsilon=3.25, delta=1e-5, epsilon_by_round=((1, 1.0), (2, 2.0), (3, 3.25))),
 )
 
 
