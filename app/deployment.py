@@ -29,6 +29,7 @@ from app.journal import RunJournal, open_store
 from app.results import RunResult, write_results, write_what_is_there
 from app.story import StoryLog
 from app.strategies.catalog import make_strategy, policy_of
+from app.strategies.privacy import PrivacyTally
 from app.strategies.verified import VerifiedStrategy
 from monitor.sinks import JsonlSink, last_seq, read_events
 from monitor.words import number, percent
@@ -68,7 +69,8 @@ def run_deployed(grid: Grid, run_config: Mapping[str, Scalar]) -> RunResult:
     data = federate(config)
     make_strategy(config)
     model = ResidentModel(
-        build_model(config.model, data.input_shape, data.num_classes, config.seed), choose_device(config.device)
+        build_model(config.model, data.input_shape, data.num_classes, config.seed, private=config.dp),
+        choose_device(config.device),
     )
     run_dir = _prepared(config, order[RUN_ID]) if order[RUN_ID] else _new(config)
     clients = [name for name in order[CLIENTS].split(",") if name]
@@ -218,7 +220,17 @@ class _Deployment:
             policy=policy_of(self._config),
             emit=log.emit,
             require_signatures=self._config.signatures,
+            privacy=self._privacy(),
         )
+
+    def _privacy(self) -> PrivacyTally | None:
+        """Start the tally of a private run with what the events of earlier starts say."""
+        if not self._config.dp:
+            return None
+        tally = PrivacyTally(self._config)
+        events = self._run_dir / run_folder.EVENTS_FILE
+        tally.restore(read_events(events) if events.exists() else ())
+        return tally
 
     def _loop(
         self, strategy: VerifiedStrategy, journal: RunJournal, randomness: StrategyRandomness, log: EventLog

@@ -5,14 +5,14 @@ from __future__ import annotations
 from shared.parameters import Arrays
 
 
-def how_to_load(model: str, arrays: Arrays) -> str:
+def how_to_load(model: str, arrays: Arrays, *, private: bool = False) -> str:
     """Return the lines: for the cnn in plain torch, for other models with this package's builder."""
     if model == "cnn" and "fc2.weight" in arrays:
         return _cnn_in_plain_torch(arrays)
     return (
         "from safetensors.torch import load_file\n"
         "from shared.models.catalog import build_model\n"
-        f"model = build_model({model!r}, input_shape, num_classes, seed=0)\n"
+        f"model = build_model({model!r}, input_shape, num_classes, seed=0{', private=True' if private else ''})\n"
         'model.load_state_dict(load_file("model.safetensors"))\n'
         "model.eval()\n"
     )

@@ -88,6 +88,8 @@ class RunResult:
             "seconds_rounds": round(self.seconds_rounds, 3),
             "output": str(self.output),
         }
+        if (privacy := self.series.privacy) is not None:
+            figures |= {"epsilon": privacy.epsilon, "delta": privacy.delta, "privacy": privacy.to_json()}
         if self.baselines is not None:
             figures["baselines"] = {
                 "centralised": self.baselines.centralised,
@@ -160,7 +162,7 @@ def write_figures(result: RunResult) -> None:
         result.output,
         Extras(
             environment=environment(),
-            how_to_load=how_to_load(result.config.model, result.arrays),
+            how_to_load=how_to_load(result.config.model, result.arrays, private=result.config.dp),
             baselines=_baselines_of(result),
             seeds=result.seeds,
         ),

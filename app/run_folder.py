@@ -13,6 +13,7 @@ from shared.config import RunConfig, from_mapping, load_toml
 from shared.errors import CheckpointError, UsageError
 
 CONFIG_FILE, EVENTS_FILE, METRICS_FILE = "config.toml", "events.jsonl", "metrics.csv"
+PRIVACY_FOLDER = "privacy"  # the ledgers of clients that this machine plays
 MODEL_FILE, REPORT_FILE, RESULT_FILE = "model.safetensors", "report.html", "report.json"
 
 

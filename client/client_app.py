@@ -14,6 +14,8 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable, Mod
 
 from client.packing_mod import packing_mod
+from client.privacy.budget import PrivateData
+from client.privacy.place import PrivateDataOf, private_data_from_node_config
 from client.runtime import OVERRIDES, ClientRuntime
 from client.secagg_mod import make_secagg_mod
 from client.signing_mod import (
@@ -25,8 +27,9 @@ from client.signing_mod import (
 )
 from shared.config import RunConfig, Scalar, from_mapping
 from shared.datasets.federated import federate
-from shared.errors import ConfigError, ProtocolError
+from shared.errors import ConfigError, PrivacyRefused, ProtocolError
 from shared.plugins import is_plugin
+from shared.privacy.reply import REFUSAL_DETAIL, REFUSAL_REASON, REFUSAL_RECORD
 from shared.records import from_array_record, metric_record, record_dict, to_array_record
 from shared.run_order import settings_in
 from shared.secagg.protocol import KEYS, SHARES, UPDATE
@@ -38,17 +41,23 @@ REFUSE_PLUGINS = "refuse-plugins"
 RuntimeOf = Callable[[Context], ClientRuntime]
 
 
-def build_client_app(runtime: ClientRuntime, mods: Sequence[Mod] = ()) -> ClientApp:
+def build_client_app(
+    runtime: ClientRuntime, mods: Sequence[Mod] = (), private_data_of: PrivateDataOf | None = None
+) -> ClientApp:
     """Build a ClientApp around a runtime; ``mods`` stand outermost first, as Flower's do."""
-    return _build(lambda _: runtime, mods)
+    return _build(lambda _: runtime, mods, private_data_of)
 
 
-def _build(runtime_of: RuntimeOf, mods: Sequence[Mod]) -> ClientApp:
+def _build(runtime_of: RuntimeOf, mods: Sequence[Mod], private_data_of: PrivateDataOf | None) -> ClientApp:
     app = ClientApp(mods=list(mods))
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        return train_reply(message, context, runtime_of(context))
+        try:
+            private = private_data_of(context) if private_data_of else None
+            return train_reply(message, context, runtime_of(context), private)
+        except PrivacyRefused as refusal:
+            return refusal_reply(message, refusal)
 
     # The stages of secure aggregation: Flower wants a function for each message type before it lets a mod answer.
     app.train(UPDATE)(train)
@@ -70,11 +79,14 @@ def _no_stage(message: Message, context: Context) -> Message:
     )
 
 
-def train_reply(message: Message, context: Context, runtime: ClientRuntime) -> Message:
+def train_reply(
+    message: Message, context: Context, runtime: ClientRuntime, private: PrivateData | None = None
+) -> Message:
     """Train the model of a message and answer with the client's whole model and its metrics.
 
     Raises:
         ConfigError: The message lacks its arrays, or they or its settings are not what the client can use.
+        PrivacyRefused: The client's privacy budget is spent, or its ledger cannot be trusted.
     """
     config = _config_of(message)
     arrays, result = runtime.train(
@@ -86,6 +98,7 @@ def train_reply(message: Message, context: Context, runtime: ClientRuntime) -> M
             for key, value in config.items()
             if key in OVERRIDES and isinstance(value, bool | int | float | str)
         },
+        private=private,
     )
     metrics = metric_record(
         {
@@ -93,9 +106,16 @@ def train_reply(message: Message, context: Context, runtime: ClientRuntime) -> M
             "num-steps": result.num_steps,
             "loss": result.loss,
             "accuracy": result.accuracy,
+            **(result.privacy.to_metrics() if result.privacy else {}),
         }
     )
     return Message(record_dict({ARRAYS: to_array_record(arrays), METRICS: metrics}), reply_to=message)
+
+
+def refusal_reply(message: Message, refusal: PrivacyRefused) -> Message:
+    """Answer that this client does not train, and why: a reply like any other, so that it is signed."""
+    record = ConfigRecord({REFUSAL_REASON: refusal.reason, REFUSAL_DETAIL: str(refusal)})
+    return Message(RecordDict({REFUSAL_RECORD: record}), reply_to=message)
 
 
 def evaluate_reply(message: Message, context: Context, runtime: ClientRuntime) -> Message:
@@ -223,4 +243,5 @@ def _signing_mod() -> Mod:
 app = _build(
     runtime_from_context(),
     [packing_mod, _signing_mod(), make_secagg_mod(identity_from_node_config, peers_from_node_config)],
+    private_data_from_node_config,
 )

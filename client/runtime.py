@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from client.privacy.budget import PrivateData, charge_round
+from client.privacy.noise import SecureRandom
 from client.trainer import TrainResult, settings_of, train
 from shared.config import RunConfig, Scalar, from_mapping
 from shared.datasets.client_data import ClientData
 from shared.datasets.federated import FederatedData
-from shared.errors import UsageError
+from shared.errors import ConfigError
 from shared.evaluation import EVALUATION_BATCH_SIZE, Metrics, evaluate
 from shared.models.catalog import build_model
 from shared.models.device import choose_device
@@ -30,17 +32,26 @@ class ClientRuntime:
     What it computes depends on its arguments and the settings alone, never on what it computed before.
     """
 
-    def __init__(self, config: RunConfig, data: FederatedData, *, alter: AlterData | None = None) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        data: FederatedData,
+        *,
+        alter: AlterData | None = None,
+        secure_random: Callable[[], SecureRandom] = SecureRandom,
+    ) -> None:
         """Keep the settings; the model is built at the first message, in the process that needs it.
 
         Args:
             config: The run's settings.
             data: Everybody's data.
             alter: What each client's data passes through: (partition id, honest data) -> data; for attacks.
+            secure_random: Makes what batches and noise of private training are drawn from; tests give their own.
         """
         self.config = config
         self.data = data
         self._alter = alter
+        self._secure_random = secure_random
         self._model: ResidentModel | None = None
         self._clients: OrderedDict[int, ClientData] = OrderedDict()
 
@@ -48,12 +59,24 @@ class ClientRuntime:
     def model(self) -> ResidentModel:
         """The resident model."""
         if self._model is None:
-            module = build_model(self.config.model, self.data.input_shape, self.data.num_classes, self.config.seed)
+            module = build_model(
+                self.config.model,
+                self.data.input_shape,
+                self.data.num_classes,
+                self.config.seed,
+                private=self.config.dp,
+            )
             self._model = ResidentModel(module, choose_device(self.config.device))
         return self._model
 
     def train(
-        self, arrays: Arrays, *, partition_id: int, server_round: int, overrides: Mapping[str, Scalar] | None = None
+        self,
+        arrays: Arrays,
+        *,
+        partition_id: int,
+        server_round: int,
+        overrides: Mapping[str, Scalar] | None = None,
+        private: PrivateData | None = None,
     ) -> tuple[dict[str, AnyArray], TrainResult]:
         """Train the global model on one client's data.
 
@@ -62,20 +85,43 @@ class ClientRuntime:
             partition_id: Whose data, from 0.
             server_round: From 1; with the seed and the partition it decides all that is random.
             overrides: Settings of this round by their keys, a subset of ``OVERRIDES``.
+            private: Where the client's privacy is accounted, for settings with ``dp``.
 
         Returns:
             The client's whole model, in arrays of its own, and what training came to.
 
         Raises:
-            ConfigError: The arrays are not the model's, or an override is out of range.
+            ConfigError: The arrays are not the model's, an override is out of range, or the model or its settings
+                allow no privacy.
+            PrivacyRefused: The client's budget is spent, or its ledger cannot be trusted.
         """
-        if self.config.dp:
-            raise UsageError("dp is not part of this version; run without it")
         data = self.client(partition_id)
-        settings = settings_of(self._overridden(overrides or {}))
-        self.model.load(arrays)
+        of_round = self._overridden(overrides or {})
         rng = np.random.default_rng([self.config.seed, _TRAINING_STREAM, server_round, partition_id])
-        result = train(self.model.module, data, settings, rng)
+        if self.config.dp:
+            return self._train_privately(arrays, data, of_round, rng, private)
+        self.model.load(arrays)
+        result = train(self.model.module, data, settings_of(of_round), rng)
+        return self.model.snapshot(), result
+
+    def _train_privately(
+        self,
+        arrays: Arrays,
+        data: ClientData,
+        of_round: RunConfig,
+        rng: np.random.Generator,
+        private: PrivateData | None,
+    ) -> tuple[dict[str, AnyArray], TrainResult]:
+        """Charge the round to the client's ledger, then train; a round that fails after that stays charged."""
+        from client.privacy.training import train_privately
+
+        if private is None:
+            raise ConfigError("dp is on and this client has no privacy ledger: nothing is trained")
+        self.model.load(arrays)
+        charged = charge_round(private, data.num_examples, self.config, of_round)
+        # A stream of its own for each round: two processes must never draw the same noise.
+        random = self._secure_random()
+        result = train_privately(self.model.module, data, settings_of(of_round), charged, rng, random)
         return self.model.snapshot(), result
 
     def evaluate(self, arrays: Arrays, *, partition_id: int) -> Metrics:

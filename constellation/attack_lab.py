@@ -120,7 +120,8 @@ def backdoor_success(config: RunConfig, data: FederatedData, arrays: Arrays) -> 
     inputs, labels = data.central_test
     others = labels != BACKDOOR_TARGET
     model = ResidentModel(
-        build_model(config.model, data.input_shape, data.num_classes, config.seed), torch.device("cpu")
+        build_model(config.model, data.input_shape, data.num_classes, config.seed, private=config.dp),
+        torch.device("cpu"),
     )
     model.load(arrays)
     model.module.eval()

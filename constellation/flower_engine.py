@@ -104,7 +104,11 @@ def _start(federation: Federation, config: RunConfig, folder: Path, *, stock: bo
         for owner in (SERVER_ID, *clients):
             store.load_or_create(owner)
     for index, client in enumerate(clients):
-        node = {"partition-id": index, "num-partitions": config.num_clients, "client-id": client}
+        node: dict[str, int | str] = {"partition-id": index, "num-partitions": config.num_clients, "client-id": client}
+        if config.dp:
+            node["privacy-dir"] = str(
+                folder / folders.PRIVACY_FOLDER
+            )  # not beside the key: a run here is a life of its own
         keys = {"key-path": str(key_dir / f"{client}.pem")} if config.signatures else {}
         command = [sys.executable, "-m", "client.supernode", "--superlink", federation.address, "--insecure"]
         command += ["--stock-supernode", "--port", str(free_port())] if stock else ["--app", "client.client_app:app"]

@@ -11,6 +11,7 @@ from app.run_folder import CONFIG_FILE as CONFIG_FILE
 from app.run_folder import EVENTS_FILE as EVENTS_FILE
 from app.run_folder import METRICS_FILE as METRICS_FILE
 from app.run_folder import MODEL_FILE as MODEL_FILE
+from app.run_folder import PRIVACY_FOLDER as PRIVACY_FOLDER
 from app.run_folder import REPORT_FILE as REPORT_FILE
 from app.run_folder import RESULT_FILE as RESULT_FILE
 from app.run_folder import create_run_dir as create_run_dir

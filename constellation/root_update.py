@@ -53,7 +53,7 @@ class RootData:
 def trusted_update(config: RunConfig, data: FederatedData) -> TrustedUpdate:
     """Return the function that trains the global model on the root data set, as a client would."""
     root = root_data(data.pooled(), config.seed)
-    module = build_model(config.model, data.input_shape, data.num_classes, config.seed)
+    module = build_model(config.model, data.input_shape, data.num_classes, config.seed, private=config.dp)
     model = ResidentModel(module, torch.device("cpu"))
 
     def update(server_round: int, arrays: Arrays) -> dict[str, AnyArray]:

@@ -6,11 +6,13 @@ import itertools
 import os
 import struct
 from collections.abc import Mapping
+from pathlib import Path
 from typing import cast
 
 import torch
 from flwr.app import ArrayRecord, RecordDict
 from flwr.clientapp.typing import Mod
+from torch import nn
 
 from app.engine.client_handler import Call, ClientHandler
 from app.engine.local_grid import LocalGrid, Nodes
@@ -21,7 +23,10 @@ from app.engine.zygote import Spawner, SpawnTarget, WorkerSource, Zygote
 from app.initial_model import load_initial_model
 from client.client_app import build_client_app
 from client.poisoned_data import poisoned_data
+from client.privacy.clipping import make_clipper
+from client.privacy.place import simulated_private_data
 from client.runtime import ClientRuntime
+from constellation import folders
 from constellation.baselines import BASELINE_CALL, baseline_call
 from constellation.names import client_id_of
 from shared.config import RunConfig, Scalar, from_mapping
@@ -31,6 +36,9 @@ from shared.models.catalog import build_model, check_answer
 from shared.models.device import choose_device, tune_allocator
 from shared.models.resident import ResidentModel
 from shared.plugins import is_plugin
+from shared.privacy.accounting import preload
+from shared.privacy.history import resolve_delta
+from shared.privacy.models import check_separable
 from shared.records import from_array_record, to_array_record
 
 _EVALUATE_CALL = "evaluate"
@@ -43,7 +51,7 @@ def num_workers_of(config: RunConfig) -> int:
     return config.workers or num_cores()
 
 
-def client_handler(config: RunConfig, data: FederatedData, mods: list[Mod]) -> ClientHandler:
+def client_handler(config: RunConfig, data: FederatedData, mods: list[Mod], run_dir: Path) -> ClientHandler:
     """Make what a worker process runs: the ClientApp on messages, and shards of the central evaluation."""
     torch.set_num_threads(1)  # as many processes as cores: a second thread each would only get in the way
     tune_allocator()
@@ -52,19 +60,30 @@ def client_handler(config: RunConfig, data: FederatedData, mods: list[Mod]) -> C
         _EVALUATE_CALL: _evaluate_shard(runtime),
         BASELINE_CALL: baseline_call(runtime),
     }
-    return ClientHandler(app=build_client_app(runtime, mods), run_config=config.as_flat(), calls=calls, decoded={})
+    private_data_of = simulated_private_data(run_dir / folders.PRIVACY_FOLDER, run_dir.name)
+    app = build_client_app(runtime, mods, private_data_of)
+    return ClientHandler(app=app, run_config=config.as_flat(), calls=calls, decoded={})
 
 
-def spawned_handler(settings: Mapping[str, Scalar]) -> Handler:
+def spawned_handler(settings: Mapping[str, Scalar], run_dir: str) -> Handler:
     """Make the same in a new interpreter, which shares nothing with the one that asks."""
     from constellation.client_mods import mods_of
 
     config = from_mapping(settings, where="the parent's settings")
-    return client_handler(config, federate(config), mods_of(config))
+    return client_handler(config, federate(config), mods_of(config), Path(run_dir))
 
 
-def start_grid(config: RunConfig, data: FederatedData, mods: list[Mod]) -> LocalGrid:
-    """Start the workers and the grid over them. Call this before the process starts threads."""
+def start_grid(config: RunConfig, data: FederatedData, mods: list[Mod], run_dir: Path) -> LocalGrid:
+    """Start the workers and the grid over them. Call this before the process starts threads.
+
+    Args:
+        config: The run's settings.
+        data: Everybody's data.
+        mods: What stands around the simulated clients' app.
+        run_dir: The run's folder, which need not be there yet.
+    """
+    if config.dp:
+        preload()
     nodes = Nodes(
         count=data.num_clients,
         config_of=lambda index: {
@@ -76,9 +95,12 @@ def start_grid(config: RunConfig, data: FederatedData, mods: list[Mod]) -> Local
     )
     source: WorkerSource
     if can_fork(config):
-        source = Zygote(lambda: client_handler(config, data, mods))
+        source = Zygote(lambda: client_handler(config, data, mods, run_dir))
     else:
-        target = SpawnTarget(name="constellation.simulation:spawned_handler", settings={"settings": config.as_flat()})
+        target = SpawnTarget(
+            name="constellation.simulation:spawned_handler",
+            settings={"settings": config.as_flat(), "run_dir": str(run_dir)},
+        )
         source = Spawner(target)
     return LocalGrid(WorkerPool(source, num_workers_of(config)), nodes)
 
@@ -93,14 +115,27 @@ def initial_arrays(config: RunConfig, data: FederatedData) -> ArrayRecord:
     """Build the initial global model, one that can take the data; the same seed gives the same one.
 
     Raises:
-        ConfigError: ``initial-model`` names no model of this kind.
+        ConfigError: ``initial-model`` names no model of this kind, or it cannot be trained privately as asked.
     """
-    module = build_model(config.model, data.input_shape, data.num_classes, config.seed)
+    module = build_model(config.model, data.input_shape, data.num_classes, config.seed, private=config.dp)
+    if config.dp:
+        check_privacy(config, data, module)
     fresh = ResidentModel(module, torch.device("cpu")).snapshot()
     arrays = to_array_record(load_initial_model(config.initial_model, fresh) if config.initial_model else fresh)
     if is_plugin(config.model) and data.central_test is not None:
         check_answer(module, config.model, data.central_test[0][:2], data.num_classes)
     return arrays
+
+
+def check_privacy(config: RunConfig, data: FederatedData, module: nn.Module) -> None:
+    """Refuse, before anything is written, what no client could train privately.
+
+    Raises:
+        ConfigError: delta is too large for the smallest client, or the model mixes examples.
+    """
+    resolve_delta(config.delta, min(data.num_examples(partition) for partition in range(data.num_clients)))
+    check_separable(module)
+    make_clipper(module, config.max_grad_norm).close()
 
 
 def central_evaluation(grid: LocalGrid, data: FederatedData, config: RunConfig) -> Evaluate | None:

@@ -53,7 +53,7 @@ def load_trained(run_dir: Path, changes: Mapping[str, object]) -> TrainedModel:
     config = from_mapping(changes, where="the options", base=folders.open_run_dir(run_dir))
     arrays = read_model(run_dir)
     data = load_data(config)
-    module = build_model(config.model, data.input_shape, data.num_classes, config.seed)
+    module = build_model(config.model, data.input_shape, data.num_classes, config.seed, private=config.dp)
     resident = ResidentModel(module, choose_device(config.device))
     resident.load(arrays)
     return TrainedModel(run_dir=run_dir, config=config, data=data, module=resident.module.eval())

@@ -29,6 +29,7 @@ from app.engine.settings import early_stop_of, round_settings
 from app.journal import RunJournal, open_store
 from app.results import RunResult, write_results, write_what_is_there
 from app.strategies.catalog import make_strategy
+from app.strategies.privacy import PrivacyTally
 from constellation import folders
 from constellation.baselines import check_measurable, measure_baselines
 from constellation.client_mods import mods_of
@@ -41,7 +42,7 @@ from monitor.sinks import JsonlSink, last_seq, read_events
 from shared.aggregation import NEEDS_TRUSTED_UPDATE
 from shared.config import RunConfig
 from shared.datasets.federated import FederatedData, federate
-from shared.errors import UsageError
+from shared.errors import CheckpointError, UsageError
 from shared.events import EventLog, EventSink, PartitionDescribed, RunStarted
 from shared.models.device import tune_allocator
 from shared.parameters import model_digest, num_parameters
@@ -93,8 +94,6 @@ def run(
         return run_on_flower(settings, folder, sinks=sinks, control=control, tick=tick, must_go_on=resume is not None)
     if settings.engine != "local":
         raise UsageError(f"engine {settings.engine!r} is not part of this version; run with --engine local or flower")
-    if settings.dp:
-        raise UsageError("dp is not part of this version; run without it")
     with _alone_in_this_process(), _one_torch_thread(), _quiet_flower():
         data = federate(settings)
         if baselines:
@@ -215,9 +214,10 @@ class _Run:
         # May fail: nothing is written yet.
         inner = make_strategy(config, trusted, max(map(data.num_examples, range(data.num_clients))))
         initial = initial_arrays(config, data)
-        grid = start_grid(config, data, mods_of(config))
+        run_id = run_dir.name if run_dir else folders.new_run_id()
+        grid = start_grid(config, data, mods_of(config), run_dir or Path(config.output) / run_id)
         with grid:
-            folder = run_dir or folders.create_run_dir(config, folders.new_run_id())
+            folder = run_dir or folders.create_run_dir(config, run_id)
             with run_lock.held(folder), closing(open_store(folder, is_new=run_dir is None)) as store:
                 if run_dir:
                     keep_settings(run_dir, config)
@@ -255,7 +255,8 @@ class _Run:
         return write_results(self.run_dir, self.config, arrays, baselines)
 
     def _rounds(self, log: EventLog) -> ArrayRecord:
-        strategy = verified(self.inner, self.config, self.data, self.run_dir.name, log.emit, self._client_of)
+        privacy = self._privacy()
+        strategy = verified(self.inner, self.config, self.data, self.run_dir.name, log.emit, self._client_of, privacy)
         journal = RunJournal(self.store, strategy, self.grid)
         randomness = StrategyRandomness(self.config.seed)
         first_round, arrays = 1, self.initial
@@ -270,6 +271,24 @@ class _Run:
             log.emit(lacking)
         with _frozen_memory():
             return run_to_end(loop, arrays, first_round, log.emit)
+
+    def _privacy(self) -> PrivacyTally | None:
+        """Start the tally of a private run, or go on with what the events of a resumed one say.
+
+        Raises:
+            CheckpointError: The ledger of a client that has trained is gone: what it spent would be forgotten.
+        """
+        if not self.config.dp:
+            return None
+        tally = PrivacyTally(self.config)
+        if self.is_resumed:
+            tally.restore(read_events(self.run_dir / folders.EVENTS_FILE))
+            for client in sorted(tally.clients):
+                if not (ledger := self.run_dir / folders.PRIVACY_FOLDER / client).is_dir():
+                    raise CheckpointError(
+                        f"the privacy ledger {ledger} is missing, and {client} has trained; restore it or start anew"
+                    )
+        return tally
 
     def _client_of(self, node_id: int) -> str:
         return client_id_of(self.grid.index_of(node_id))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from flwr.serverapp.strategy import Strategy
 
 from app.strategies.catalog import policy_of
+from app.strategies.privacy import PrivacyTally
 from app.strategies.verified import VerifiedStrategy
 from constellation.folders import key_dir_of
 from constellation.names import partition_of_client
@@ -25,6 +26,7 @@ def verified(
     run_id: str,
     emit: Callable[[Event], None],
     client_of: Callable[[int], str],
+    privacy: PrivacyTally | None = None,
 ) -> VerifiedStrategy:
     """Wrap a strategy; a simulated client's enrolled maximum is the size of its partition.
 
@@ -47,4 +49,5 @@ def verified(
         require_signatures=config.signatures,
         client_of=client_of,
         max_examples=max_examples,
+        privacy=privacy,
     )

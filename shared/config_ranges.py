@@ -114,6 +114,8 @@ def _privacy(values: Values) -> None:
     if values["dp"]:
         has_noise = values["target-epsilon"] > 0 or values["noise-multiplier"] > 0
         require("dp", has_noise, "given with target-epsilon or noise-multiplier: nothing says how much noise", True)
+        # In a masked sum nobody hears the clients' accountants.
+        require("dp", not values["secure-aggregation"], "used without secure-aggregation", True)
         return
     for key in ("target-epsilon", "noise-multiplier", "delta"):
         require(key, values[key] == 0, "given with dp: without it nothing is private", values[key])

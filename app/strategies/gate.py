@@ -182,7 +182,11 @@ class Gate:
             self._accept(asked, checked)
             weight = judgement.weights.get(checked.client)
             if weight is not None or checked.values.num_examples is None:  # 0 test examples: nothing to average
-                good.append(clean_reply(checked.reply, asked, self._intake.weight_key, weight))
+                good.append(
+                    clean_reply(
+                        checked.reply, asked, self._intake.weight_key, weight, is_private=self._intake.is_private
+                    )
+                )
         for cap in judgement.caps:
             self._emit(_capped(asked.server_round, cap))
         return good

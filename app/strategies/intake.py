@@ -6,19 +6,24 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flwr.app import Message
+from flwr.app import ConfigRecord, Message
 
+from app.strategies.privacy import PrivacyTally
 from app.strategies.verification import EVALUATE, TRAIN, OpenPhase, Values, check_header, read_values
 from shared.crypto.directory import EnrolledKey, KeyDirectory, MaxExamples
 from shared.crypto.signing import SIGNATURE_RECORD, UpdateHeader, parse_update, verify_update
 from shared.errors import UpdateRejected
 from shared.parameters import model_digest
+from shared.privacy.reply import REFUSAL_DETAIL, REFUSAL_REASON, REFUSAL_RECORD
 from shared.reasons import Reason
 from shared.records import flatten_records, values_of
 
 _log = logging.getLogger(__name__)
 
 _MAX_ERROR_TEXT = 300  # characters kept of a client's error: it is the client's text, not ours
+
+# Why a client itself does not train; any other reason in a refusal makes it a reply without arrays.
+_CLIENTS_OWN_REASONS = frozenset({Reason.BUDGET_EXHAUSTED, Reason.PRIVACY_LEDGER, Reason.PRIVACY})
 
 ClientOf = Callable[[int], str]
 
@@ -48,14 +53,21 @@ class Intake:
         max_examples: MaxExamples | None,
         weight_key: str,
         needs_examples: bool,
+        privacy: PrivacyTally | None = None,
     ) -> None:
-        """Set the sources; without a directory, signatures are not looked at."""
+        """Set the sources; without a directory, signatures are not looked at, without a tally, nor is privacy."""
         self._directory = directory
         self._client_of = client_of
         self._max_examples = max_examples
         self.weight_key = weight_key  # where metrics hold the number of examples
         self._needs_examples = needs_examples
+        self._privacy = privacy
         self._bound: dict[int, str] = {}
+
+    @property
+    def is_private(self) -> bool:
+        """Whether clients say what their training cost in privacy."""
+        return self._privacy is not None
 
     def client_at(self, node_id: int) -> str:
         """Return the client that a request to this node asks, "" when nobody knows yet."""
@@ -89,6 +101,8 @@ class Intake:
         else:
             client, enrolled = self._signed(reply, asked, self._directory)
             enrolled_maximum = enrolled.max_examples
+        if asked.phase == TRAIN:
+            self._take_refusal(client, reply)
         needs_examples = self._needs_examples and asked.phase in (TRAIN, EVALUATE)
         values = read_values(reply.content, asked, weight_key=self.weight_key, needs_examples=needs_examples)
         maximum = self._maximum(client, enrolled_maximum) if asked.phase == TRAIN else None
@@ -96,7 +110,19 @@ class Intake:
             raise UpdateRejected(
                 Reason.NUM_EXAMPLES, f"claims {values.num_examples} examples, enrolled with at most {maximum}"
             )
+        if self._privacy is not None and asked.phase == TRAIN:
+            self._privacy.check(client, values)
         return CheckedReply(client=client, reply=reply, values=values, is_enrolled_with_maximum=maximum is not None)
+
+    def _take_refusal(self, client: str, reply: Message) -> None:
+        """Take a client's word that it does not train: its signature was checked, so nobody else can say so for it."""
+        record = reply.content.get(REFUSAL_RECORD)
+        reason = record.get(REFUSAL_REASON) if isinstance(record, ConfigRecord) else None
+        if not isinstance(record, ConfigRecord) or reason not in _CLIENTS_OWN_REASONS:
+            return
+        if reason == Reason.BUDGET_EXHAUSTED and self._privacy is not None:
+            self._privacy.exhaust(client)
+        raise UpdateRejected(str(reason), _plain(str(record.get(REFUSAL_DETAIL, ""))))
 
     def _maximum(self, client: str, enrolled: int | None) -> int | None:
         if enrolled is not None or self._max_examples is None:
@@ -161,5 +187,9 @@ def _count_once(client: str, asked: OpenPhase) -> None:
 
 def _error_text(reply: Message) -> str:
     reason = reply.error.reason if reply.has_error() else None  # on this machine it is whatever the client's code gave
-    text = str(reason or "no reason given")[: 10 * _MAX_ERROR_TEXT]
+    return _plain(str(reason or "no reason given"))
+
+
+def _plain(text: str) -> str:
+    text = text[: 10 * _MAX_ERROR_TEXT]
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_MAX_ERROR_TEXT]

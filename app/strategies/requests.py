@@ -22,6 +22,7 @@ from shared.crypto.signing import (
     sign_requests,
 )
 from shared.parameters import AnyArray, model_digest
+from shared.privacy.reply import PRIVACY_METRICS
 from shared.records import (
     BufferArray,
     Record,
@@ -98,11 +99,14 @@ def copy_message(message: Message) -> Message:
     return copied
 
 
-def clean_reply(reply: Message, asked: OpenPhase, weight_key: str, weight: int | float | None) -> Message:
+def clean_reply(
+    reply: Message, asked: OpenPhase, weight_key: str, weight: int | float | None, *, is_private: bool = False
+) -> Message:
     """Copy a good reply for the inner strategy.
 
     Without its signature; its arrays as they were checked, in the order of the global model, whatever its metadata says
-    (a strategy that flattens records goes by that order); with the weight it counts.
+    (a strategy that flattens records goes by that order); with the weight it counts. What a private one says of its
+    privacy is left out: a strategy would make a mean of it, which means nothing.
     """
     content: dict[str, Record] = {}
     for name, record in reply.content.items():
@@ -114,8 +118,12 @@ def clean_reply(reply: Message, asked: OpenPhase, weight_key: str, weight: int |
             content[name] = array_record({key: _as_buffer(record[key]) for key in order})
             continue
         cleaned_record = copy_record(record)
-        if isinstance(cleaned_record, MetricRecord) and weight is not None and weight_key in cleaned_record:
-            cleaned_record[weight_key] = weight
+        if isinstance(cleaned_record, MetricRecord):
+            if weight is not None and weight_key in cleaned_record:
+                cleaned_record[weight_key] = weight
+            if is_private:
+                for key in PRIVACY_METRICS & cleaned_record.keys():
+                    del cleaned_record[key]
         content[name] = cleaned_record
     cleaned = copy.copy(reply)
     cleaned.content = record_dict(content)

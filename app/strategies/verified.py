@@ -18,9 +18,11 @@ from flwr.serverapp import Grid
 from flwr.serverapp.exception import AggregationError, InconsistentMessageReplies
 from flwr.serverapp.strategy import Strategy
 
+from app.engine.exchange import StopRequested
 from app.engine.stages import MultiStage, Stage, has_stages
 from app.strategies.gate import Gate, Verdict
 from app.strategies.intake import ClientOf, Intake
+from app.strategies.privacy import PrivacyTally
 from app.strategies.requests import RequestSigner
 from app.strategies.restore import restore_model
 from app.strategies.validation import Layout, ValidationPolicy
@@ -28,7 +30,7 @@ from app.strategies.verification import EVALUATE, TRAIN, ReplySchema, WholeModel
 from app.strategies.wrapper import StrategyWrapper, innermost
 from shared.crypto.directory import KeyDirectory, MaxExamples
 from shared.errors import ConfigError
-from shared.events import Event
+from shared.events import Event, RunWaiting
 from shared.parameters import schema_of
 
 DEFAULT_WEIGHT_KEY = "num-examples"
@@ -57,6 +59,7 @@ class VerifiedStrategy(StrategyWrapper):
         require_signatures: bool = True,
         client_of: ClientOf | None = None,
         max_examples: MaxExamples | None = None,
+        privacy: PrivacyTally | None = None,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         """Wrap a strategy.
@@ -73,6 +76,7 @@ class VerifiedStrategy(StrategyWrapper):
             require_signatures: Off, replies are still validated, and each node is taken for one client.
             client_of: The client at each node, where the engine knows; else a node's first valid reply tells.
             max_examples: The most training examples of a client whose enrollment names none.
+            privacy: Judges and sums up what private clients say they spent; who has nothing left is not asked again.
             random_bytes: Makes nonces.
 
         Raises:
@@ -89,10 +93,13 @@ class VerifiedStrategy(StrategyWrapper):
             directory=directory if require_signatures else None,
             client_of=client_of,
             max_examples=max_examples,
+            privacy=privacy,
             weight_key=str(weight_key or DEFAULT_WEIGHT_KEY),
             needs_examples=weight_key is not None,
         )
         self._policy = policy or ValidationPolicy()
+        self._privacy = privacy
+        self._emit = emit
         self._gate = Gate(
             run_id=run_id,
             signer=signer,
@@ -141,8 +148,16 @@ class VerifiedStrategy(StrategyWrapper):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
-        """Let the inner strategy choose, and sign what it sends."""
-        messages = self.inner.configure_train(server_round, arrays, config, grid)
+        """Let the inner strategy choose, and sign what it sends.
+
+        Raises:
+            StopRequested: The privacy budget of too many clients is spent for any further round.
+        """
+        remaining = self._remaining(grid)
+        if remaining is None:
+            self._emit(RunWaiting(reason="the run ends: too few clients have any privacy budget left"))
+            raise StopRequested
+        messages = self.inner.configure_train(server_round, arrays, config, remaining)
         return self._gate.seal(server_round, TRAIN, messages, arrays)
 
     def aggregate_train(
@@ -151,6 +166,8 @@ class VerifiedStrategy(StrategyWrapper):
         """Aggregate the good replies; no arrays when there are too few, or the inner strategy cannot."""
         self.kept_because = ""
         good = self._gate.good_replies(server_round, TRAIN, replies)
+        if self._privacy is not None and (spent := self._privacy.event(server_round)) is not None:
+            self._emit(spent)
         asked = self._gate.asked(server_round, TRAIN)
         if asked is None or len(good) < self._policy.min_valid:
             self._keep_model(server_round, f"{len(good)} good updates, min-valid is {self._policy.min_valid}")
@@ -170,7 +187,10 @@ class VerifiedStrategy(StrategyWrapper):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
         """Let the inner strategy choose, and sign what it sends."""
-        messages = self.inner.configure_evaluate(server_round, arrays, config, grid)
+        remaining = self._remaining(grid)
+        if remaining is None:
+            return []
+        messages = self.inner.configure_evaluate(server_round, arrays, config, remaining)
         return self._gate.seal(server_round, EVALUATE, messages, arrays)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
@@ -194,13 +214,18 @@ class VerifiedStrategy(StrategyWrapper):
         self, stage: Stage, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
         """Let the inner strategy choose, and sign what it sends."""
-        messages = _staged(self.inner).configure_stage(stage, server_round, arrays, config, grid)
+        messages = _staged(self.inner).configure_stage(
+            stage, server_round, arrays, config, self._remaining(grid) or grid
+        )
         return self._gate.seal(server_round, stage.phase, messages, arrays)
 
     def finish_stage(self, stage: Stage, server_round: int, replies: Sequence[Message]) -> None:
         """Hand the good replies of a stage to the inner strategy."""
         good = self._gate.good_replies(server_round, stage.phase, replies)
         _staged(self.inner).finish_stage(stage, server_round, good)
+
+    def _remaining(self, grid: Grid) -> Grid | None:
+        return grid if self._privacy is None else self._privacy.remaining(grid, self._gate.name_at)
 
     def _keep_model(self, server_round: int, why: str) -> None:
         self.kept_because = f"round {server_round} keeps the old model: {why}"
