@@ -21,7 +21,7 @@ from shared.aggregation.distances import distances_to, gram_matrix
 from shared.parameters import AnyArray, Arrays
 
 _MOST_WEISZFELD_STEPS = 100
-_WEISZFELD_TOLERANCE = 1e-10  # of a factor, between two steps
+_WEISZFELD_TOLERANCE = 1e-10  # of each factor: the factor of who is 1e30 away is 1e-30, and must have come to rest too
 _SMOOTHING = 1e-4  # x the median norm: nearer than that, distances are all the same
 _CLIPPING_STEPS = 3
 _CENTER = "center/"
@@ -42,7 +42,7 @@ def geometric_median(
     for _ in range(_MOST_WEISZFELD_STEPS):
         pulls = counts / np.maximum(distances_to(gram, factors.tolist()), smoothing)
         stepped = pulls / max(_total(pulls), np.finfo(np.float64).tiny)
-        is_still = float(np.abs(stepped - factors).max()) < _WEISZFELD_TOLERANCE
+        is_still = bool((np.abs(stepped - factors) <= _WEISZFELD_TOLERANCE * stepped).all())
         factors = stepped
         if is_still:
             break

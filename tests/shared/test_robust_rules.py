@@ -139,6 +139,15 @@ def test_geometric_median_has_the_least_sum_of_distances():
         assert cost(found) <= cost(moved)
 
 
+@pytest.mark.parametrize("length", [1e12, 1e25, 1e36])
+def test_geometric_median_is_not_moved_by_how_far_away_one_liar_stands(length):
+    near = np.random.default_rng(5).normal(1, 0.1, (9, 50))
+    liar = np.full((1, 50), length)
+    honest = np.array(weights_of(geometric_median, models(*near)))
+    found = np.array(weights_of(geometric_median, models(*near, *liar)))
+    assert np.linalg.norm(found - honest) < 0.5  # the honest ones stand 0.7 from their middle
+
+
 # Centered clipping
 
 
