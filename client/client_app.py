@@ -15,7 +15,7 @@ from flwr.clientapp.typing import ClientAppCallable, Mod
 
 from client.packing_mod import packing_mod
 from client.privacy.budget import PrivateData
-from client.privacy.place import PrivateDataOf, private_data_from_node_config
+from client.privacy.place import OWN_DATASET, PrivateDataOf, private_data_from_node_config
 from client.runtime import OVERRIDES, ClientRuntime
 from client.secagg_mod import make_secagg_mod
 from client.signing_mod import (
@@ -36,7 +36,7 @@ from shared.secagg.protocol import KEYS, SHARES, UPDATE
 
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"  # names of the records on the wire
 # Of the node's config: what this machine decides for itself.
-OWN_DATASET, OWN_DATA_DIR, OWN_BATCH_SIZE = "own-dataset", "own-data-dir", "own-batch-size"
+OWN_DATA_DIR, OWN_BATCH_SIZE = "own-data-dir", "own-batch-size"
 REFUSE_PLUGINS = "refuse-plugins"
 RuntimeOf = Callable[[Context], ClientRuntime]
 

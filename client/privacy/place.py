@@ -16,6 +16,7 @@ from shared.reasons import Reason
 from shared.run_order import RUN_ID
 
 PrivateDataOf = Callable[[Context], PrivateData | None]
+OWN_DATASET = "own-dataset"  # in a node's config: its own data, used whole in the place of a part of the run's
 _DEFAULT_FOLDER = "privacy"
 _WITH_PATH = ("folder:", "npz:", "csv:")
 
@@ -37,7 +38,8 @@ def private_data_from_node_config(context: Context) -> PrivateData | None:
     """Read from the node's config where its ledger lies and what its owner allows: for SuperNodes.
 
     ``privacy-dir`` names the folder, by default ``privacy`` beside the client's key. ``max-epsilon`` is the owner's own
-    bound: with it nothing is trained without privacy. ``dataset-id`` names the data whatever the server calls it.
+    bound: with it nothing is trained without privacy. ``dataset-id`` names the data whatever the server calls it; without
+    it a node's own data has the node's name for it, never the run's, which a server may change to begin a new life.
 
     Raises:
         PrivacyRefused: No folder is named, or a server asks for what the owner does not allow.
@@ -59,7 +61,7 @@ def private_data_from_node_config(context: Context) -> PrivateData | None:
     place = Path(str(folder)).expanduser() if folder else Path(str(key_path)).expanduser().parent / _DEFAULT_FOLDER
     return PrivateData(
         ledger=PrivacyLedger(place, client_id_of(context)),
-        dataset=str(node.get("dataset-id") or dataset_name(str(run.get("dataset")))),
+        dataset=str(node.get("dataset-id") or dataset_name(str(node.get(OWN_DATASET) or run.get("dataset")))),
         run=str(run.get(RUN_ID) or context.run_id),
         max_epsilon=max_epsilon,
     )
