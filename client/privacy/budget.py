@@ -23,7 +23,8 @@ class PrivateData:
     ledger: PrivacyLedger
     dataset: str  # the name under which its life is accounted
     run: str  # noise is calibrated once a run
-    max_epsilon: float = 0.0  # the owner's own bound, whatever a server asks for; 0 is none
+    # The owner's own bound, whatever a server asks for, at a delta of min(1e-5, 1/(10 n)) or below; 0 is none.
+    max_epsilon: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,8 @@ def charge_round(data: PrivateData, num_examples: int, config: RunConfig, of_rou
         ConfigError: The settings allow no guarantee (delta).
     """
     delta = resolve_delta(config.delta, num_examples)
+    if data.max_epsilon:  # an epsilon of the owner's at a delta of the server's would be no bound: so is delta
+        delta = min(delta, resolve_delta(0.0, num_examples))
     sampling = _sampling(num_examples, of_round)
     budget = min((bound for bound in (config.target_epsilon, data.max_epsilon) if bound > 0), default=0.0)
     with data.ledger.opened(data.dataset) as ledger:

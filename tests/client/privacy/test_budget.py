@@ -133,3 +133,13 @@ def test_a_delta_of_one_in_n_is_refused_before_anything_is_charged(tmp_path: Pat
 
 def test_delta_follows_from_the_number_of_examples(tmp_path: Path) -> None:
     assert charge(data_in(tmp_path), replace(CONFIG, batch_size=20_000), 40_000).privacy.delta == 2.5e-6
+
+
+def test_a_server_cannot_stretch_the_owners_bound_by_a_weak_delta(tmp_path: Path) -> None:
+    weak = replace(CONFIG, delta=0.99 / EXAMPLES, target_epsilon=1000.0)
+    last = charge(data_in(tmp_path, max_epsilon=1.0), weak)
+    assert last.privacy.delta == 1e-5, "the bound is meant at the usual delta, or a stronger one"
+    assert last.noise_multiplier == charge(data_in(tmp_path / "b", max_epsilon=1.0), CONFIG).noise_multiplier
+    strong = replace(weak, delta=1e-7)
+    assert charge(data_in(tmp_path / "c", max_epsilon=1.0), strong).privacy.delta == 1e-7
+    assert charge(data_in(tmp_path / "d"), weak).privacy.delta == 0.99 / EXAMPLES, "no bound of the owner's"
