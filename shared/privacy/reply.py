@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ _EPSILON, _DELTA, _NOISE, _RATE, _STEPS, _IS_RDP = (
     "dp-steps",
     "accountant-is-rdp",
 )
+_MAX_STEPS = 2**53  # beyond it a float is no count, and what stores it no integer
 PRIVACY_METRICS = frozenset({_EPSILON, _DELTA, _NOISE, _RATE, _STEPS, _IS_RDP})
 
 # A reply without arrays: a config record of this name says why the client does not train.
@@ -47,7 +49,7 @@ class ClientPrivacy:
 
 def privacy_in(metrics: Mapping[str, float]) -> ClientPrivacy | None:
     """Read it from a client's metrics; None where it is not there whole or makes no sense."""
-    if not metrics.keys() >= PRIVACY_METRICS:
+    if not metrics.keys() >= PRIVACY_METRICS or not 1 <= metrics[_STEPS] <= _MAX_STEPS:
         return None
     privacy = ClientPrivacy(
         epsilon=metrics[_EPSILON],
@@ -58,10 +60,9 @@ def privacy_in(metrics: Mapping[str, float]) -> ClientPrivacy | None:
         steps=int(metrics[_STEPS]),
     )
     makes_sense = (
-        privacy.epsilon >= 0
+        0 <= privacy.epsilon < math.inf
         and 0 < privacy.delta < 1
-        and privacy.noise_multiplier > 0
+        and 0 < privacy.noise_multiplier < math.inf
         and 0 < privacy.sample_rate <= 1
-        and privacy.steps >= 1
     )
     return privacy if makes_sense else None
