@@ -3,7 +3,9 @@
 It answers the stages ``keys``, ``shares`` and ``unmask`` itself; in ``update`` it lets the app train and sends the
 masked change in the place of the model. What it keeps between stages lies in ``context.state`` and is deleted with the
 last one. Everything it sends is signed by the signing mod around it; the public keys carry a signature of their own
-besides, which the neighbours check, so that a server cannot put its own keys in their place.
+besides, which the neighbours check, so that a server cannot put its own keys in their place. Where the run's settings or
+the node's own config say ``secure-aggregation``, a request to train without the protocol is refused: a server must not
+get an update in the clear by asking for it.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ from shared.secagg.protocol import (
 from shared.secagg.quantisation import Quantisation, weight_of
 from shared.secagg.shamir import split
 
+_SETTING = "secure-aggregation"
 MIN_NEIGHBOURS = 2  # the sum of two updates tells each of the two the other's
 DirectoryOf = Callable[[Context], KeyDirectory]
 
@@ -79,6 +82,8 @@ def make_secagg_mod(identity_of: IdentityOf, directory_of: DirectoryOf) -> Mod:
     def mod(message: Message, context: Context, app: ClientAppCallable) -> Message:
         record = message.content.get(RECORD)
         if not isinstance(record, ConfigRecord):
+            if message.metadata.message_type.partition(".")[0] == "train" and _is_in_secret(context):
+                raise ProtocolError("this client trains in secret only, and was asked for its update in the clear")
             return app(message, context)
         stage = value_of(record, "stage", str)
         if stage not in _STAGES:
@@ -94,6 +99,11 @@ def make_secagg_mod(identity_of: IdentityOf, directory_of: DirectoryOf) -> Mod:
         return _STAGES[stage](call)
 
     return mod
+
+
+def _is_in_secret(context: Context) -> bool:
+    """Tell whether updates leave this client masked only: by the run's settings, or its owner's whatever these are."""
+    return any(config.get(_SETTING) is True for config in (context.run_config, context.node_config))
 
 
 def _keys(call: _Call) -> Message:

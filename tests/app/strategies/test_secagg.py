@@ -345,3 +345,28 @@ def test_a_changed_share_is_noticed_and_gives_no_model():
     replies[0].content[RECORD]["shares"] = [bytes([share[0] ^ 1, *share[1:]]) for share in shares]
     with pytest.raises(ValueError, match=r"do not fit together|impossible weight"):
         federation.strategy.aggregate_train(1, replies)
+
+
+@pytest.mark.parametrize("phase", ["train", "train.update"])
+@pytest.mark.parametrize("said_by", ["run", "node"])
+def test_a_server_that_just_asks_for_the_update_in_the_clear_does_not_get_it(phase, said_by):
+    federation = Federation(4)
+    node = federation.nodes[0]
+    said = {"secure-aggregation": True}
+    federation.contexts[node] = Context(
+        1, node, said if said_by == "node" else {}, RecordDict(), said if said_by == "run" else {}
+    )
+    message = Message(RecordDict({"arrays": to_array_record(BASE)}), dst_node_id=node, message_type=phase)
+    with pytest.raises(ProtocolError, match="in secret only"):
+        federation.answer(message)
+
+
+def test_without_secure_aggregation_an_update_is_sent_as_it_is_and_evaluation_is_never_in_secret():
+    federation = Federation(4)
+    node = federation.nodes[0]
+    content = RecordDict({"arrays": to_array_record(BASE)})
+    reply = federation.answer(Message(content, dst_node_id=node, message_type="train"))
+    assert "arrays" in reply.content
+    federation.contexts[node] = Context(1, node, {"secure-aggregation": True}, RecordDict(), {})
+    asked = Message(content, dst_node_id=node, message_type="evaluate")
+    assert federation.mod(asked, federation.contexts[node], lambda *_: "evaluated") == "evaluated"
