@@ -3,9 +3,9 @@
 It answers the stages ``keys``, ``shares`` and ``unmask`` itself; in ``update`` it lets the app train and sends the
 masked change in the place of the model. What it keeps between stages lies in ``context.state`` and is deleted with the
 last one. Everything it sends is signed by the signing mod around it; the public keys carry a signature of their own
-besides, which the neighbours check, so that a server cannot put its own keys in their place. Where the run's settings or
-the node's own config say ``secure-aggregation``, a request to train without the protocol is refused: a server must not
-get an update in the clear by asking for it.
+besides, which the neighbours check, so that a server cannot put its own keys in their place. Where the run's settings
+or the node's own config say ``secure-aggregation``, a request to train without the protocol is refused: a server must
+not get an update in the clear by asking for it.
 """
 
 from __future__ import annotations
