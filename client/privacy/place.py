@@ -38,8 +38,8 @@ def private_data_from_node_config(context: Context) -> PrivateData | None:
     """Read from the node's config where its ledger lies and what its owner allows: for SuperNodes.
 
     ``privacy-dir`` names the folder, by default ``privacy`` beside the client's key. ``max-epsilon`` is the owner's own
-    bound: with it nothing is trained without privacy. ``dataset-id`` names the data whatever the server calls it. Else a
-    node's own data has the node's name for it, never the run's, which a server may change to begin a new life.
+    bound: with it nothing is trained without privacy. ``dataset-id`` names the data whatever the server calls it.
+    Without it, own data has the node's name for it, never the run's: a server may change that to begin a new life.
 
     Raises:
         PrivacyRefused: No folder is named, or a server asks for what the owner does not allow.
