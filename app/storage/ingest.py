@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Table, and_, delete, insert, select, tuple_, update
+from sqlalchemy import Connection, Table, and_, delete, exists, insert, select, tuple_, update
 
 from app.storage import rescoring, scoring
 from app.storage.checking import CheckedEvent, to_json
@@ -248,10 +248,11 @@ def _write_rounds(connection: Connection, run_key: int, board: Board) -> None:
 
 def _write(connection: Connection, run_key: int, board: Board) -> None:
     _write_rounds(connection, run_key, board)
-    if board.removed_clients:
-        gone = CLIENTS.c.client.in_(sorted(board.removed_clients))
-        connection.execute(delete(CLIENTS).where(CLIENTS.c.run_key == run_key, gone))
     _upsert(connection, CLIENTS, run_key, board.changed_clients.values())
+    if board.removed_clients:
+        is_left = exists().where(UPDATES.c.run_key == CLIENTS.c.run_key, UPDATES.c.client == CLIENTS.c.client)
+        gone = CLIENTS.c.client.in_(sorted(board.removed_clients)) & ~is_left
+        connection.execute(delete(CLIENTS).where(CLIENTS.c.run_key == run_key, gone))
     for number, node, client in board.renamed:
         connection.execute(
             update(REFUSALS)

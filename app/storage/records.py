@@ -209,7 +209,7 @@ class Board:
     changed_clients: dict[str, ClientRecord] = field(default_factory=dict)
     changed_models: set[int] = field(default_factory=set)
     removed_updates: set[UpdateKey] = field(default_factory=set)
-    removed_clients: set[str] = field(default_factory=set)
+    removed_clients: set[str] = field(default_factory=set)  # those of them that no update is left of
     newly_evaluated: set[int] = field(default_factory=set)  # rounds whose spread over clients must be taken anew
     closed_before: set[int] = field(default_factory=set)  # closed rounds among ``rounds`` before the batch
 

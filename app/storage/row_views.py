@@ -36,9 +36,9 @@ UPDATE_COLUMNS = (
 def round_view(row: Any, run_state: str) -> RoundView:
     """Make the view of a round; one that is open in a run that is over has failed, but for the initial model's."""
     state = row.state
-    if row.server_round == 0:
+    if row.is_closed or row.server_round == 0:
         state = "closed"
-    elif run_state in TERMINAL and not row.is_closed:
+    elif run_state in TERMINAL:
         state = "failed"
     return RoundView.model_construct(
         **{name: getattr(row, name) for name in _ROUND},

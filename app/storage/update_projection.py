@@ -229,8 +229,8 @@ def identified(board: Board, event: CheckedEvent) -> None:
         client_of(board, name, event).last_seen_ts = anonymous.last_seen_ts
         show(board.clients[name], number, anonymous.state if anonymous.state_round == number else "idle")
         if _is_nobody(anonymous):
-            del board.clients[node]
-            board.changed_clients.pop(node, None)
+            fresh = ClientRecord(node, anonymous.sort_key, seq=event.seq)
+            board.clients[node] = board.changed_clients[node] = fresh
             board.removed_clients.add(node)
 
 
@@ -280,5 +280,6 @@ def credit(client: ClientRecord, update: UpdateRecord, sign: int) -> None:
 
 
 def _is_nobody(client: ClientRecord) -> bool:
-    counts = (client.asked, client.accepted, client.rejected, client.late, client.bytes_received)
-    return not client.is_named and not any(counts)
+    counts = (client.asked, client.accepted, client.rejected, client.late, client.bytes_received, client.num_timed)
+    has_reported = client.trained_round >= 0 or client.evaluated_round >= 0
+    return not (client.is_named or has_reported or any(counts))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from app.storage.store import Store
@@ -64,6 +64,7 @@ def assert_equals_read_series(store: Store, rows: Rows) -> None:
     assert_clients({view.client: view for view in store.clients(run_id, limit=1000).items}, wanted.clients)
     refusals = store.updates(run_id, state="rejected", limit=1000).items
     told = [(item.server_round, item.phase, item.client, item.reason, item.detail) for item in reversed(refusals)]
+    told.sort(key=lambda line: line[0])  # as the report has them
     assert told == [(item.server_round, item.phase, item.client, item.reason, item.detail) for item in wanted.refusals]
 
 
@@ -90,9 +91,14 @@ def assert_spread(found: Any, wanted: TallySpread | None) -> None:
             assert getattr(found, name) == (value if value is None else pytest.approx(value)), name
 
 
+def is_only_capped(row: Any) -> bool:
+    """Whose accepted update was of an attempt that was abandoned since, or none: no run caps such a one."""
+    return row.capped > 0 and not any((row.asked, row.accepted, row.rejected, row.late, row.num_bytes, row.histogram))
+
+
 def assert_clients(found: dict[str, Any], wanted: Any) -> None:
-    assert {row.client for row in wanted} <= set(found)
-    for row in wanted:
+    counted = [row for row in wanted if row.client in found or not is_only_capped(row)]
+    for row in counted:
         view = found.pop(row.client)
         assert (view.asked, view.accepted, view.rejected, view.late) == (
             row.asked,
@@ -172,7 +178,9 @@ def test_any_split_of_the_events_with_repeats_gives_the_same_tables(
 
 ROUND = st.integers(0, 3)
 WHO = st.sampled_from(["a", "b", "node-1", "node-2", ""])
+NAMED = st.sampled_from(["a", "b", ""])  # a reply is only accepted once its client is known
 PHASE = st.sampled_from(["train", "evaluate", "setup"])
+FEW = st.integers(0, 9)
 SECONDS = st.sampled_from([0.0, 0.5, 2.0])
 METRICS = st.sampled_from([{}, {"loss": 0.5}, {"loss": 0.25, "accuracy": 0.75}, {"accuracy": 0.125}, {"f1": None}])
 
@@ -189,14 +197,14 @@ EVENTS = st.one_of(
     event("update-received", server_round=ROUND, phase=PHASE, client=WHO, seconds=SECONDS, num_bytes=st.integers(0, 9)),
     event("client-identified", server_round=ROUND, client=st.sampled_from("ab"), node_id=st.sampled_from("12")),
     event(
-        "update-accepted", server_round=ROUND, phase=PHASE, client=WHO, num_examples=st.integers(0, 9), metrics=METRICS
+        "update-accepted", server_round=ROUND, phase=PHASE, client=NAMED, num_examples=FEW, metrics=METRICS
     ),
     event(
         "update-rejected", server_round=ROUND, phase=PHASE, client=WHO, reason=st.sampled_from(["norm", "replay"]),
         detail=st.just("why"),
     ),
     event("update-late", server_round=ROUND, phase=PHASE, client=WHO, seconds=SECONDS),
-    event("update-capped", server_round=ROUND, client=WHO),
+    event("update-capped", server_round=ROUND, client=NAMED),
     event(
         "phase-ended", server_round=ROUND, phase=PHASE, collect_seconds=SECONDS, aggregate_seconds=SECONDS,
         kept_old_model=st.booleans(), metrics=METRICS,
@@ -212,12 +220,18 @@ EVENTS = st.one_of(
 
 
 @given(events=st.lists(EVENTS, min_size=1, max_size=40), size=st.integers(1, 40))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # to shrink is to fill hundreds of databases
+)
 def test_events_in_any_order_count_as_the_report_counts_them(
     new_store: Callable[[], Store], events: list[dict[str, Any]], size: int
 ) -> None:
     start = {"type": "run-started", "config": {}, "first-round": 1, "clients": ["a"], "num-clients": 2}
     rows = [{"seq": seq, "ts": 1e9 + seq, "run": "r1", **row} for seq, row in enumerate([start, *events], 1)]
-    store = new_store()
-    send(store, rows, size)
-    assert_equals_read_series(store, rows)
+    whole, split = new_store(), new_store()
+    whole.ingest("r1", rows, RunSource())
+    send(split, rows, size)
+    assert_equals_read_series(split, rows)
+    assert tables_of(whole) == tables_of(split)
