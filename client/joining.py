@@ -9,7 +9,7 @@ from dataclasses import asdict
 from email.utils import parsedate_to_datetime
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 
 from shared.errors import ConstellationError, UsageError
 from shared.joining import EnrollAnswer, EnrollRequest, Invitation, parse
@@ -40,15 +40,16 @@ def fetch_authority(invitation: Invitation) -> bytes:
     context.verify_mode = ssl.CERT_NONE
     _, _, pem = _ask(invitation, context, "GET", "/authority", None)
     try:
-        digest = x509.load_pem_x509_certificate(pem).fingerprint(hashes.SHA256()).hex()
+        authority = x509.load_pem_x509_certificate(pem)
     except ValueError:
-        digest = ""
-    if digest != invitation.authority:
+        authority = None
+    if authority is None or authority.fingerprint(hashes.SHA256()).hex() != invitation.authority:
         raise UsageError(
             f"{invitation.address} is not the server of this token: its authority is another; check --server-address, "
             "or ask for a new token"
         )
-    return pem
+    # Never what was sent: whatever follows the first certificate was held against nothing, and would be trusted too.
+    return authority.public_bytes(serialization.Encoding.PEM)
 
 
 def enroll(invitation: Invitation, authority: bytes, request: EnrollRequest) -> EnrollAnswer:

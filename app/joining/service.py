@@ -6,10 +6,12 @@ anything. ``POST /enroll`` and ``GET /status`` want the invitation's secret.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -85,9 +87,12 @@ class _Server(ThreadingHTTPServer):
             return
         try:
             request.settimeout(_TIMEOUT_S)  # type: ignore[attr-defined]
-            with self.context.wrap_socket(  # type: ignore[attr-defined]
-                request, server_side=True, do_handshake_on_connect=False
-            ) as wrapped:
+            with (
+                _cut_off_when_late(request),  # type: ignore[arg-type]
+                self.context.wrap_socket(  # type: ignore[attr-defined]
+                    request, server_side=True, do_handshake_on_connect=False
+                ) as wrapped,
+            ):
                 wrapped.do_handshake()
                 super().process_request_thread(wrapped, client_address)
         except OSError:  # no TLS, or whoever it was went away
@@ -98,6 +103,27 @@ class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the standard's names
         """Log what went wrong; a client that goes away is nothing to tell of."""
         _log.debug("a request to the enrollment service failed", exc_info=True)
+
+
+@contextlib.contextmanager
+def _cut_off_when_late(connection: socket.socket) -> Iterator[None]:
+    """End a connection when its time is over.
+
+    A socket's timeout is one of each read: whoever sends a byte now and then would never be late.
+    """
+    with connection.dup() as same:  # TLS takes the other one over
+
+        def cut_off() -> None:
+            with contextlib.suppress(OSError):
+                same.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(_TIMEOUT_S, cut_off)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 def _handler(desk: Desk, authority: bytes) -> type[BaseHTTPRequestHandler]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.engine.federation import Tls
+from app.joining import service as service_module
 from app.joining.book import EnrollRefused
 from app.joining.certificates import authority_digest, ensure_tls
 from app.joining.service import EnrollmentService
@@ -104,6 +105,25 @@ def test_a_certificate_from_another_authority_is_refused(invitation: Invitation,
     assert desk.enrolled == []
 
 
+def test_who_slips_an_authority_of_its_own_behind_the_right_one_is_not_trusted(tls: Tls, tmp_path: Path) -> None:
+    genuine, own = tls.authority.read_bytes(), ensure_tls(tmp_path / "mallory", [])
+    both = tmp_path / "both.pem"
+    both.write_bytes(genuine + own.authority.read_bytes())
+    mallory = Desk()
+    service = EnrollmentService("127.0.0.1", 0, certificate=own.certificate, key=own.key, authority=both, desk=mallory)
+    invitation = Invitation(
+        address="127.0.0.1:8080", enroll_port=service.port, authority=authority_digest(genuine), secret="right"
+    )
+    try:
+        authority = fetch_authority(invitation)  # anybody can have the right certificate: it is public
+        assert authority == genuine
+        with pytest.raises(UsageError, match="cannot prove that it is the server"):
+            enroll(invitation, authority, REQUEST)
+    finally:
+        service.close()
+    assert mallory.enrolled == []
+
+
 def test_nobody_there_is_another_matter() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -135,6 +155,46 @@ def test_what_is_no_enrollment_is_refused(
     assert connection.getresponse().status == status
     connection.close()
     assert desk.enrolled == []
+
+
+def test_who_sends_drop_by_drop_is_cut_off_and_holds_up_nobody(
+    tls: Tls, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "_TIMEOUT_S", 0.5)
+    service = EnrollmentService(
+        "127.0.0.1", 0, certificate=tls.certificate, key=tls.key, authority=tls.authority, desk=desk
+    )
+    trust = ssl.create_default_context(cafile=str(tls.authority))
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", service.port), timeout=20) as plain,
+            trust.wrap_socket(plain, server_hostname="127.0.0.1") as slow,
+        ):
+            slow.sendall(b"GET /authority HTTP/1.1\r\nx: ")
+            assert any(_is_cut_off(slow) for _ in range(100))
+        assert _answers(service.port, trust)
+    finally:
+        service.close()
+
+
+def _is_cut_off(slow: ssl.SSLSocket) -> bool:
+    """Send one byte more, well before a read would time out, and tell whether the server has closed."""
+    slow.settimeout(0.05)
+    try:
+        slow.sendall(b"x")
+        return slow.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+def _answers(port: int, trust: ssl.SSLContext) -> bool:
+    connection = http.client.HTTPSConnection("127.0.0.1", port, context=trust, timeout=20)
+    connection.request("GET", "/authority")
+    status = connection.getresponse().status
+    connection.close()
+    return status == 200
 
 
 def test_plain_text_gets_no_answer_and_holds_up_nobody(invitation: Invitation) -> None:
