@@ -91,6 +91,22 @@ def test_connections_that_are_no_viewers_are_bounded_too(tmp_path: Path) -> None
         assert server.get("/api/v1/runs").status == 200
 
 
+@pytest.mark.parametrize("attack", ["transport=websocket&xsid=1", "transport=websocket&sid=", "transport=polling&sid="])
+def test_a_stranger_cannot_keep_every_thread_waiting_for_news(tmp_path: Path, attack: str) -> None:
+    with dashboard_process(tmp_path, max_viewers=3) as server, ExitStack() as stack:
+        sid = json.loads(server.get("/socket.io/?EIO=4&transport=polling").body[1:])["sid"]
+        query = f"EIO=4&{attack}{sid if attack.endswith('&sid=') else ''}"
+        upgrade = (
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        )
+        for _ in range(80):
+            stranger = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
+            head = f"GET /socket.io/?{query} HTTP/1.1\r\nHost: {server.host}\r\n"
+            stranger.sendall(f"{head}{upgrade if 'websocket' in attack else ''}\r\n".encode())
+        assert server.get("/api/v1/runs", timeout=8).status == 200
+
+
 def test_a_restart_in_the_middle_of_a_run_loses_nothing(tmp_path: Path) -> None:
     rows = recorded_run("lasting", num_clients=4, num_rounds=6, ends="completed")
     half = len(rows) // 2
