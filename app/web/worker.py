@@ -22,6 +22,7 @@ from app.web.request_head import Progress, progress
 HEAD_DEADLINE_S = 10.0  # for the head and a small body; a browser needs one round trip
 MAX_READING = 1024  # connections that are being read; beyond, the oldest is closed
 LINGER_S = 1.0  # for a client to read the answer and close: RFC 9112, sec. 9.6
+DRAIN_S = 0.1  # for the rest of a body that was refused unread; gunicorn's own 5 s would be a thread's
 _READ_BYTES = 16 * 1024
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -49,6 +50,10 @@ class HeadFirstWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no typ
         """Answer a request, in a thread of the pool."""
         conn.is_upgraded = any(name == "UPGRADE" for name, _ in req.headers)
         return super().handle_request(req, conn)
+
+    def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
+        """Tell whether the connection can have another request: not when a body is still to come."""
+        return keepalive and bool(conn.parser.finish_body(deadline=time.monotonic() + DRAIN_S))
 
     def finish_request(self, conn: Any, fs: Any) -> None:
         """Keep the connection for its next request, or let it linger and go."""

@@ -91,6 +91,15 @@ def test_connections_that_are_no_viewers_are_bounded_too(tmp_path: Path) -> None
         assert server.get("/api/v1/runs").status == 200
 
 
+def test_bodies_that_were_refused_and_never_come_hold_nobody_up(tmp_path: Path) -> None:
+    with dashboard_process(tmp_path, max_viewers=3) as server, ExitStack() as stack:
+        for _ in range(120):
+            stranger = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
+            head = f"POST /api/v1/session HTTP/1.1\r\nHost: {server.host}\r\nContent-Type: application/json\r\n"
+            stranger.sendall(f"{head}Content-Length: 100000\r\n\r\n".encode())
+        assert server.get("/api/v1/runs", timeout=4).status == 200
+
+
 @pytest.mark.parametrize("attack", ["transport=websocket&xsid=1", "transport=websocket&sid=", "transport=polling&sid="])
 def test_a_stranger_cannot_keep_every_thread_waiting_for_news(tmp_path: Path, attack: str) -> None:
     with dashboard_process(tmp_path, max_viewers=3) as server, ExitStack() as stack:
