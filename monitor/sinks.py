@@ -20,6 +20,7 @@ from shared.events import Envelope, JsonValue
 _log = logging.getLogger(__name__)
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))  # made once: json.dumps makes one a call
 _CHUNK_BYTES = 64 * 1024
+_MAX_TAIL_BYTES = 8 * 1024 * 1024  # in which the last event is looked for: two of the longest lines there are
 
 Row = dict[str, JsonValue]
 
@@ -101,14 +102,23 @@ def read_events(path: Path) -> Iterator[Row]:
 
 
 def last_seq(path: Path) -> int:
-    """Return the number of the last whole event, 0 when there is none: a resumed run goes on at ``last_seq + 1``."""
+    """Return the number of the last whole event, 0 when there is none: a resumed run goes on at ``last_seq + 1``.
+
+    Raises:
+        UsageError: It ends in something that is no event and larger than any: the file is not one of ours.
+    """
     if not path.exists():
         return 0
     with path.open("rb") as file:
-        for line in _lines_backwards(file.fileno()):
+        size = os.fstat(file.fileno()).st_size
+        tail = 0
+        for line in _lines_backwards(file.fileno(), _MAX_TAIL_BYTES):
+            tail += len(line)
             seq = (parse_row(line) or {}).get("seq")
             if isinstance(seq, int):
                 return seq
+    if tail < size:
+        raise UsageError(f"{path} ends in {_MAX_TAIL_BYTES:,} bytes without an event; it is no run's events file")
     return 0
 
 
@@ -133,11 +143,13 @@ def _repair_end(fd: int) -> int:
     return size - len(tail)
 
 
-def _lines_backwards(fd: int) -> Iterator[bytes]:
-    """Yield a file's lines from the last to the first, reading only as much as is asked for."""
-    position = os.fstat(fd).st_size
+def _lines_backwards(fd: int, max_bytes: int | None = None) -> Iterator[bytes]:
+    """Yield a file's lines from the last to the first, reading only as much as is asked for, and what is allowed."""
+    size = position = os.fstat(fd).st_size
     rest = b""
     while position > 0:
+        if max_bytes is not None and size - position >= max_bytes:
+            return
         start = max(0, position - _CHUNK_BYTES)
         rest = os.pread(fd, position - start, start) + rest
         position = start

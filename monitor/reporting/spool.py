@@ -7,6 +7,7 @@ overflow. What is kept here is a position, and a sparse index of positions to go
 from __future__ import annotations
 
 import bisect
+import errno
 import json
 import re
 from collections.abc import Collection
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 MAX_LINE_BYTES = 4 * 1024 * 1024  # half of what the dashboard takes in one call; ours are a few hundred kB at the most
+MAX_PASSED_OVER_BYTES = 64 * 1024 * 1024  # of one line; a hole of terabytes costs its maker nothing
 MAX_INDEX = 4096  # entries; beyond, every other one is dropped
 _SEQ_FIRST = re.compile(rb'\{"seq":([1-9]\d{0,17}),')  # as our sink writes it: found without parsing the line
 
@@ -124,7 +126,8 @@ class EventSpool:
         """Move behind a line that is too long; its number stays unsent, as if it had never been written."""
         assert self._file is not None
         while (part := self._file.readline(MAX_LINE_BYTES)) and not part.endswith(b"\n"):
-            pass
+            if self._file.tell() - self._offset > MAX_PASSED_OVER_BYTES:
+                raise OSError(errno.EFBIG, "a line of it is longer than any event", str(self._path))
         if not part:
             return False
         self._offset = self._file.tell()

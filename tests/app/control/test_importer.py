@@ -208,3 +208,19 @@ def test_a_folder_that_cannot_be_read_is_said(store: Store, tmp_path: Path, capl
     (tmp_path / "file").write_text("")
     assert Importer(store, tmp_path / "file").scan() == 0
     assert "cannot be imported" in caplog.text
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_a_hole_of_a_terabyte_in_a_file_keeps_nobody_waiting(store: Store, output: Path, is_last: bool) -> None:
+    hostile = write(output, "hole", rows_of("hole")[:3]) / "events.jsonl"
+    if not is_last:
+        hostile.write_text("")
+    os.truncate(hostile, 1 << 40)
+    if not is_last:
+        with hostile.open("ab") as file:
+            file.write(b"\n" + json.dumps(rows_of("hole")[0]).encode() + b"\n")
+    rows = rows_of("other")
+    write(output, "other", rows)
+    assert Importer(store, output).scan() == len(rows)
+    with pytest.raises(NotFound):
+        store.run("hole")
