@@ -30,7 +30,7 @@ class SignIn(Body):
 def sign_in(body: SignIn) -> Response:
     """Sign in with the one-use code of a login link."""
     access = services().access
-    session = access.sign_in(body.code, g.asked.address)
+    session = access.sign_in(body.code, g.asked.address, is_forwarded=g.asked.is_forwarded)
     if isinstance(session, Refusal):
         return refused(session)
     response = Response(status=204)

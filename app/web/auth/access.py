@@ -72,7 +72,7 @@ class Access:
             KeyStoreError: The sessions file is open to others.
         """
         self._token = digest(token)
-        self.sessions = Sessions(folder, now)
+        self.sessions = Sessions(folder, now, key=self._token)
         self.codes = LoginCodes(now)
         self.backoff = Backoff(now)
         self.hosts = allowed_hosts
@@ -117,8 +117,7 @@ class Access:
 
     def by_token(self, offered: str, asked: Asked) -> Who | Refusal:
         """Tell whether a token is ours, wherever it stood."""
-        # Not for loopback: another user of this machine could otherwise lock out the reports of training.
-        is_slowed = not is_loopback_address(asked.address) or asked.is_forwarded
+        is_slowed = _is_slowed(asked.address, asked.is_forwarded)
         wait = self.backoff.wait_s(asked.address) if is_slowed else 0.0
         if wait > 0:
             return too_many(wait)
@@ -128,16 +127,23 @@ class Access:
             self.backoff.fail(asked.address)
         return Refusal(status=401, detail="the token is not the one of this dashboard (OUTPUT/.constellation/token)")
 
-    def sign_in(self, code: str, address: str) -> str | Refusal:
+    def sign_in(self, code: str, address: str, *, is_forwarded: bool = False) -> str | Refusal:
         """Turn a one-use code into a session."""
-        wait = self.backoff.wait_s(address)
+        is_slowed = _is_slowed(address, is_forwarded)
+        wait = self.backoff.wait_s(address) if is_slowed else 0.0
         if wait > 0:
             return too_many(wait)
         if not self.codes.redeem(code):
-            self.backoff.fail(address)
+            if is_slowed:
+                self.backoff.fail(address)
             return Refusal(status=401, detail=f"this login code is wrong, used or too old: {SIGN_IN_HINT}")
         self.backoff.succeed(address)
         return self.sessions.create()
+
+
+def _is_slowed(address: str, is_forwarded: bool) -> bool:
+    """Tell whether guesses make somebody wait; not on loopback, where one user could lock out all others."""
+    return not is_loopback_address(address) or is_forwarded
 
 
 def too_many(wait_s: float) -> Refusal:

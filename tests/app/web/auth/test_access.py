@@ -108,3 +108,25 @@ def test_guessing_tokens_is_slowed_down_but_not_for_the_programs_of_this_machine
 def test_two_dashboards_of_a_machine_have_cookies_of_their_own(tmp_path: Path, access: Access) -> None:
     other = Access(token="u" * 43, folder=tmp_path, now=lambda: 0.0, allowed_hosts=AllowedHosts([]))
     assert other.cookie_name != access.cookie_name
+
+
+def test_a_session_ends_with_the_token_it_was_had_by(tmp_path: Path) -> None:
+    hosts = AllowedHosts([])
+    before = Access(token=TOKEN, folder=tmp_path, now=lambda: 0.0, allowed_hosts=hosts)
+    session = before.sign_in(before.codes.issue(), "127.0.0.1")
+    asked = replace(HERE, session=str(session))
+    again = Access(token=TOKEN, folder=tmp_path, now=lambda: 0.0, allowed_hosts=hosts)
+    assert again.who(asked) is Who.COOKIE
+    anew = Access(token="u" * 43, folder=tmp_path, now=lambda: 0.0, allowed_hosts=hosts)
+    assert anew.who(asked) is Who.LOOPBACK
+
+
+def test_wrong_codes_on_this_machine_lock_nobody_out(access: Access) -> None:
+    for _ in range(50):
+        assert isinstance(access.sign_in("guess", "127.0.0.1"), Refusal)
+    assert isinstance(access.sign_in(access.codes.issue(), "127.0.0.1"), str)
+    for _ in range(50):
+        access.sign_in("guess", "127.0.0.1", is_forwarded=True)
+    refusal = access.sign_in(access.codes.issue(), "127.0.0.1", is_forwarded=True)
+    assert isinstance(refusal, Refusal)
+    assert refusal.status == 429
