@@ -16,6 +16,7 @@ ATTACKS = (
     # These are signed and plausible: what robust rules are for
     *("sign-flip", "label-flip", "gaussian", "alie", "alie-1", "ipm", "backdoor", "free-rider", "sybil"),
 )
+_TRAIN_FOR_EACH_OTHER = frozenset({"alie", "alie-1", "ipm", "sybil"})
 ENGINES = ("local", "flower", "ray")
 PARTITIONS = ("dirichlet", "iid", "shard")
 OPTIMIZERS = ("sgd", "adam", "adamw")
@@ -114,6 +115,9 @@ def _privacy(values: Values) -> None:
     if values["dp"]:
         has_noise = values["target-epsilon"] > 0 or values["noise-multiplier"] > 0
         require("dp", has_noise, "given with target-epsilon or noise-multiplier: nothing says how much noise", True)
+        for attack in values["attack"]:  # each would be charged for its partners' data, and be spent early
+            does_collude = attack.partition(":")[0] in _TRAIN_FOR_EACH_OTHER
+            require("attack", not does_collude, "another one with dp, where no client trains for its partners", attack)
         # In a masked sum nobody hears the clients' accountants.
         require("dp", not values["secure-aggregation"], "used without secure-aggregation", True)
         return

@@ -83,6 +83,13 @@ def cases(which: int) -> list[Any]:
     return [pytest.param(key, value, id=f"{key}={value!r}") for key, *ranges in RANGES for value in ranges[which]]
 
 
+@pytest.mark.parametrize("attack", ["alie", "alie-1", "ipm", "sybil"])
+def test_colluders_who_train_for_each_other_do_not_go_with_privacy_which_counts_each_ones_own(attack: str) -> None:
+    with pytest.raises(ConfigError, match=f"^attack must be another one with dp, .* got '{attack}:1'$"):
+        RunConfig(dp=True, target_epsilon=8, attack=("nan:1", f"{attack}:1"))
+    assert RunConfig(dp=True, target_epsilon=8, attack=("gaussian:1", "backdoor:1")).dp
+
+
 def test_privacy_is_on_with_a_budget_or_noise_or_both() -> None:
     assert RunConfig(dp=True, target_epsilon=8, delta=1e-6).delta == 1e-6
     assert RunConfig(dp=True, noise_multiplier=1.1).target_epsilon == 0
