@@ -23,9 +23,10 @@ from shared.datasets.client_data import ClientData, PicksExamples
 from shared.datasets.loaders import has_own_sampler
 from shared.errors import ConfigError
 from shared.evaluation import device_of
-from shared.privacy.models import check_separable
+from shared.privacy.models import check_rows_apart, check_separable
 
 Pick = Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]
+_TRIED = 8  # examples, on which it is tried whether the model keeps them apart
 _GATHER = 4096  # examples a batch, where data that cannot be picked from is gathered once
 
 
@@ -55,6 +56,7 @@ def train_privately(
     device = device_of(model)
     seed_torch(int(rng.integers(2**63)), device)
     pick = _picker(data, rng)
+    check_rows_apart(model, pick(np.arange(min(data.num_examples, _TRIED)))[0].to(device))
     parameters: list[Tensor] = list(trained_parameters(model))
     start = [parameter.detach().clone() for parameter in parameters] if settings.proximal_mu else []
     optimizer = make_optimizer(settings.optimizer)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from shared.errors import ConfigError
 
@@ -46,6 +47,35 @@ def check_separable(module: nn.Module) -> None:
                 f"the model cannot be trained privately: {name or 'it'} is a {type(layer).__name__}, whose output for "
                 "one example depends on others; use GroupNorm or LayerNorm"
             )
+
+
+def check_rows_apart(module: nn.Module, inputs: Tensor) -> None:
+    """Refuse a model whose own code mixes examples: the first one's output must not follow what stands beside it.
+
+    A trial with a few examples, which cannot see what a model does in training only, or with larger batches only.
+
+    Args:
+        module: Gives one row for each example.
+        inputs: At least one example; the trial's neighbours are these, and the same with their values in reverse.
+
+    Raises:
+        ConfigError: It mixes them.
+    """
+    beside = torch.cat([inputs, inputs.reshape(len(inputs), -1).flip(1).view_as(inputs)])
+    others = beside.roll(1, 0)
+    others[0] = beside[0]
+    was_training = module.training
+    module.eval()  # dropout draws anew each time
+    try:
+        with torch.no_grad():
+            first, again = module(beside)[0], module(others)[0]
+            alone = module(torch.stack([beside[0]] * len(beside)))[0]
+    finally:
+        module.train(was_training)
+    if not all(torch.allclose(first, row, rtol=1e-3, atol=1e-4, equal_nan=True) for row in (again, alone)):
+        raise ConfigError(
+            "the model cannot be trained privately: its output for one example depends on others beside it"
+        )
 
 
 def _replacement(module: nn.Module) -> nn.Module | None:

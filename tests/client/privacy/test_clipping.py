@@ -17,7 +17,7 @@ from client.privacy.hooks import OpacusHooks
 from client.privacy.training import check_separable
 from shared.errors import ConfigError
 from shared.models.catalog import build_model
-from shared.privacy.models import fix_model
+from shared.privacy.models import check_rows_apart, fix_model
 
 CLASSES = 5
 
@@ -288,3 +288,30 @@ def test_batch_normalisation_is_refused_and_fixed() -> None:
     fixed = fix_model(model)
     check_separable(fixed)
     assert takes(fixed)
+
+
+class Centered(nn.Module):
+    """Takes the mean over the batch off each example: every layer is a known one, and every row depends on all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(4, CLASSES)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.out(inputs - inputs.mean(0))
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_a_model_whose_own_code_mixes_examples_is_refused(count: int) -> None:
+    with pytest.raises(ConfigError, match="its output for one example depends on others"):
+        check_rows_apart(Centered(), torch.randn(count, 4))
+
+
+@pytest.mark.parametrize("make", [Tokens, Images, linear])
+def test_models_that_keep_examples_apart_pass_and_stay_as_they_are(make: Callable[[], nn.Module]) -> None:
+    model = fix_model(make()).train()
+    inputs = torch.randint(11, (3, 7)) if make is Tokens else torch.randn(3, 3, 11, 11)
+    check_rows_apart(model, inputs)
+    inputs[0] = 0 if make is Tokens else math.nan
+    check_rows_apart(model, inputs)
+    assert model.training
