@@ -56,8 +56,10 @@ def is_alive(identity: ProcessId) -> bool:
 
 def find_by_argument(argument: str) -> ProcessId | None:
     """Find a process of ours that was started with this argument, and leads its session: a run nobody wrote down."""
-    for process in psutil.process_iter(["pid", "cmdline", "create_time", "status"]):
+    for process in psutil.process_iter(["pid", "cmdline", "create_time", "status", "uids"]):
         facts = process.info
+        if hasattr(os, "getuid") and (facts["uids"] is None or facts["uids"].real != os.getuid()):
+            continue  # anybody can start something with this argument, and a run that is gone would seem to go on
         if argument in (facts["cmdline"] or ()) and facts["status"] != psutil.STATUS_ZOMBIE:
             with contextlib.suppress(OSError):
                 if os.getsid(facts["pid"]) == facts["pid"]:

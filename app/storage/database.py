@@ -50,8 +50,8 @@ class Database:
 
     @property
     def shown(self) -> str:
-        """The URL without its password."""
-        return self.url.render_as_string(hide_password=True)
+        """The URL without its password, which the query may hold too."""
+        return self.url.set(query={}).render_as_string(hide_password=True)
 
     def _migrate(self) -> None:
         try:
@@ -97,8 +97,10 @@ class Database:
 def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError:
-        raise StoreError(f"{url!r} is no database URL; use sqlite:///FILE or postgresql+psycopg://HOST/NAME") from None
+    except (ArgumentError, ValueError):  # not shown: it may hold a password where none was looked for
+        raise StoreError(
+            "what was given is no database URL; use sqlite:///FILE or postgresql+psycopg://HOST/NAME"
+        ) from None
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):

@@ -65,6 +65,14 @@ def test_a_run_nobody_wrote_down_is_found_by_its_argument(
     assert processes.find_by_argument("no such argument") is None
 
 
+def test_another_users_process_with_the_same_argument_is_none_of_ours(
+    parent: "tuple[subprocess.Popen[str], psutil.Process]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert processes.find_by_argument(PARENT) is not None
+    monkeypatch.setattr(os, "getuid", lambda: 65_533)
+    assert processes.find_by_argument(PARENT) is None
+
+
 def test_a_family_is_killed_whole(parent: "tuple[subprocess.Popen[str], psutil.Process]") -> None:
     process, child = parent
     identity = processes.identify(process.pid)

@@ -130,3 +130,16 @@ def test_sqlite_is_in_wal_mode_with_foreign_keys(tmp_path: Path) -> None:
         ]
     assert told == ["wal", 1, 1]  # synchronous NORMAL
     database.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "user:s3cret@host/name", "postgresql+psycopg://user:s3cret@127.0.0.1:port/name",
+        "postgresql+psycopg://user:s3cret@127.0.0.1:1/name", "postgresql+psycopg://127.0.0.1:1/name?password=s3cret",
+    ],
+)  # fmt: skip
+def test_a_password_in_the_address_is_not_repeated(tmp_path: Path, url: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        Store.open(url, str(tmp_path))
+    assert "s3cret" not in str(caught.value)
