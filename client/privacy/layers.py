@@ -19,6 +19,7 @@ from shared.models.layer_records import LayerRecord
 
 # Numbers of one example's gradient by one matrix that are held at once; beyond it the norm is taken by inner products.
 _MAX_HELD = 65_536
+_CANCELS = 1e-3  # of the norm that places of one direction would have; float32 is off by some 1e-6 of it
 
 
 class LayerGradients(Protocol):
@@ -81,7 +82,13 @@ class MatrixGradients:
         # ||sum_t g_t a_t^T||^2 = sum over t, s of (a_t . a_s)(g_t . g_s)
         by_input = torch.bmm(inputs, inputs.transpose(1, 2))
         by_gradient = torch.bmm(self._gradient, self._gradient.transpose(1, 2))
-        return (by_input.mul_(by_gradient)).sum((1, 2)).clamp_(min=0)
+        products = by_input.mul_(by_gradient)
+        norms = products.sum((1, 2)).clamp_(min=0)
+        # Where places nearly cancel what is left is rounding, and too small a norm is no clipping: those the long way.
+        bound = products.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt().sum(1).square()
+        for row in torch.nonzero(norms < _CANCELS * bound).flatten().tolist():
+            norms[row] = (self._gradient[row].t() @ inputs[row]).square().sum()
+        return norms
 
     def weighted_sum(self, factors: Tensor) -> dict[Tensor, Tensor]:
         """Return the weighted sum by weight and bias."""

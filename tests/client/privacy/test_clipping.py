@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from client.privacy.book_keeping import BookKeeping, takes
 from client.privacy.clipping import Clipper, make_clipper
 from client.privacy.hooks import OpacusHooks
+from client.privacy.layers import MatrixGradients
 from client.privacy.training import check_separable
 from shared.errors import ConfigError
 from shared.models.catalog import build_model
@@ -315,3 +316,13 @@ def test_models_that_keep_examples_apart_pass_and_stay_as_they_are(make: Callabl
     inputs[0] = 0 if make is Tokens else math.nan
     check_rows_apart(model, inputs)
     assert model.training
+
+
+def test_places_that_nearly_cancel_do_not_hide_an_examples_norm() -> None:
+    torch.manual_seed(0)
+    inputs, gradient = torch.randn(4, 2, 400), 1e3 * torch.randn(4, 2, 300)
+    inputs[:3, 1] = inputs[:3, 0]
+    gradient[:3, 1] = -gradient[:3, 0] + 1e-1 * torch.randn(3, 300)
+    found = MatrixGradients(inputs, gradient, nn.Parameter(torch.zeros(300, 400)), None).squared_norms()
+    exact = torch.einsum("btr,btc->brc", gradient.double(), inputs.double()).square().sum((1, 2))
+    assert found.double() == pytest.approx(exact, rel=1e-3)
