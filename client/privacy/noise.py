@@ -29,6 +29,7 @@ class SecureRandom:
         """Start a stream; ``key`` is for tests, which then say what they expect."""
         algorithm = algorithms.ChaCha20(os.urandom(_KEY_BYTES) if key is None else key, _COUNTER_AND_NONCE)
         self._stream = Cipher(algorithm, mode=None).encryptor()
+        self._zeros, self._words = b"", bytearray()  # kept between steps: fresh memory costs more than the cipher
 
     def gaussian(self, count: int) -> Tensor:
         """Draw standard normal numbers, float64, by Box and Muller (1958), from 53 bits for radius and angle each.
@@ -36,22 +37,29 @@ class SecureRandom:
         The radius ends at 8.6: what is beyond has a chance of 1e-16, below every delta.
         """
         pairs = (count + 1) // 2
-        words = torch.frombuffer(bytearray(self._bytes(16 * pairs)), dtype=torch.int64)
+        words = torch.frombuffer(self._draw(16 * pairs), dtype=torch.int64, count=2 * pairs)
         # The upper 53 bits, moved half a step from 0, whose logarithm is not finite.
-        uniform = words.bitwise_right_shift(11).bitwise_and_(2**53 - 1).double().add_(0.5).mul_(_MANTISSA)
+        uniform = words.bitwise_right_shift_(11).bitwise_and_(2**53 - 1).double().add_(0.5).mul_(_MANTISSA)
         radius = uniform[:pairs].log_().mul_(-2).sqrt_()
         angle = uniform[pairs:].mul_(2 * math.pi)
-        return torch.cat([radius * angle.cos(), radius * angle.sin()])[:count]
+        noise = torch.empty(2 * pairs, dtype=torch.float64)
+        torch.mul(radius, angle.cos(), out=noise[:pairs])
+        torch.mul(radius, angle.sin_(), out=noise[pairs:])
+        return noise[:count]
 
     def poisson_mask(self, count: int, probability: float) -> NDArray[np.bool_]:
         """Choose each of ``count`` examples with this probability, to 2^-32, on its own."""
         if probability >= 1:
             return np.ones(count, np.bool_)
-        words = np.frombuffer(self._bytes(4 * count), np.uint32)
+        words = np.frombuffer(self._draw(4 * count), np.uint32, count)
         return words < np.uint32(min(math.floor(probability / _WORD), 2**32 - 1))
 
-    def _bytes(self, count: int) -> bytes:
-        return self._stream.update(bytes(count))
+    def _draw(self, count: int) -> bytearray:
+        """Write the next bytes of the key stream to the front of a buffer, which the next call overwrites."""
+        if len(self._words) < count:
+            self._zeros, self._words = bytes(count), bytearray(count)
+        self._stream.update_into(memoryview(self._zeros)[:count], self._words)
+        return self._words
 
 
 def add_noise(sums: list[Tensor], deviation: float, expected_batch: float, random: SecureRandom) -> list[Tensor]:
@@ -66,7 +74,10 @@ def add_noise(sums: list[Tensor], deviation: float, expected_batch: float, rando
         expected_batch: q x n: what Poisson sampling gives on the average, whatever it gave.
         random: Where the noise comes from.
     """
-    flat = torch.cat([part.detach().reshape(-1).to(dtype=torch.float64, device="cpu") for part in sums])
-    noisy = random.gaussian(len(flat)).mul_(deviation).add_(flat).div_(expected_batch)
-    parts = torch.split(noisy, [part.numel() for part in sums])
-    return [part.to(like).view_as(like) for part, like in zip(parts, sums, strict=True)]
+    sizes = [part.numel() for part in sums]
+    noise = random.gaussian(sum(sizes)).mul_(deviation)
+    noisy = [
+        part.add_(one.detach().reshape(-1).to("cpu")) for part, one in zip(torch.split(noise, sizes), sums, strict=True)
+    ]
+    noise.div_(expected_batch)
+    return [part.to(like).view_as(like) for part, like in zip(noisy, sums, strict=True)]
