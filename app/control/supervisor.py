@@ -242,7 +242,8 @@ class RunSupervisor:
         cursor: str | None = None
         while True:
             page = self._store.runs(state="queued", sort="created", limit=_PAGE, cursor=cursor)
-            found += page.items
+            # A run that somebody else reports, and that has not begun yet, is theirs to start.
+            found += [view for view in page.items if view.origin == "dashboard" or view.started_ts is not None]
             if (cursor := page.next_cursor) is None:
                 return found
 
